@@ -1,0 +1,49 @@
+//! What became of a request.
+
+use serde::{Deserialize, Serialize};
+
+/// How a request was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    Pass,
+    /// Text was taken out by a policy.
+    Redact,
+    /// Refused by a policy.
+    Block,
+    /// Refused by authentication, a permission, a limit or a budget.
+    Deny,
+    /// The upstream or the gateway itself failed.
+    Error,
+}
+
+/// What ended a request that had been admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    Complete,
+    ClientClosed,
+    UpstreamFailed,
+    Revoked,
+    Budget,
+    Policy,
+    /// The gateway stopped before the answer was through.
+    Shutdown,
+}
+
+impl Verdict {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Redact => "REDACT",
+            Self::Block => "BLOCK",
+            Self::Deny => "DENY",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// The verdict written as in [`Verdict::label`].
+    pub fn parse(label: &str) -> Option<Self> {
+        [Self::Pass, Self::Redact, Self::Block, Self::Deny, Self::Error].into_iter().find(|v| v.label() == label)
+    }
+}
