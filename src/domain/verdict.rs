@@ -47,3 +47,17 @@ impl Verdict {
         [Self::Pass, Self::Redact, Self::Block, Self::Deny, Self::Error].into_iter().find(|v| v.label() == label)
     }
 }
+
+impl Ended {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientClosed => "client_closed",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Revoked => "revoked",
+            Self::Budget => "budget",
+            Self::Policy => "policy",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

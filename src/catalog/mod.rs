@@ -1,0 +1,49 @@
+//! What the gateway knows now: the window through which knowledge comes in.
+//!
+//! A [`Catalog`] is immutable. A request takes one with a single atomic load and keeps it to its end;
+//! whoever publishes swaps in the next one. Only a key's revocation does not wait for that: see
+//! [`KeyState`]. The catalog does not know where its content comes from.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::domain::PriceTable;
+
+#[rustfmt::skip]
+mod keys;       // every key by digest, in shards that can be replaced one by one
+mod routing;    // which provider serves which model
+
+pub use keys::{KeyIndex, KeyRecord, KeyState, Team};
+pub use routing::{Choice, ModelRule, NoChoice, Routing};
+
+/// Everything a request is judged and routed by, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    pub organization: Arc<str>,
+    pub keys: KeyIndex,
+    pub routing: Arc<Routing>,
+    pub prices: Arc<PriceTable>,
+}
+
+/// The catalog of this moment.
+pub struct CurrentCatalog(ArcSwap<Catalog>);
+
+impl CurrentCatalog {
+    pub fn new(catalog: Catalog) -> Self {
+        Self(ArcSwap::from_pointee(catalog))
+    }
+
+    /// The catalog to judge a request by.
+    pub fn load(&self) -> Guard<Arc<Catalog>> {
+        self.0.load()
+    }
+
+    /// Publishes what `change` makes of the present catalog. Changes must not run at the same time: there is
+    /// one publisher.
+    pub fn update(&self, change: impl FnOnce(&mut Catalog)) {
+        let mut next = Catalog::clone(&self.0.load());
+        change(&mut next);
+        self.0.store(Arc::new(next));
+    }
+}

@@ -1,0 +1,50 @@
+//! What the operator can set about the path of a request.
+
+use std::time::Duration;
+
+/// Limits and deadlines of the request path.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest request body, in bytes. The gateway holds a whole body in memory until it is sent on.
+    pub body_bytes_max: usize,
+    /// Connections to providers that are kept for the next request, in all.
+    pub upstream_connections_kept: usize,
+    pub timeouts: Timeouts,
+}
+
+/// How long each part of a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the whole request body to arrive.
+    pub body: Duration,
+    /// For a connection to the provider to be made, TLS included.
+    pub connect: Duration,
+    /// For the provider to begin its answer.
+    pub first_byte: Duration,
+    /// Between two pieces of a provider's answer.
+    pub idle: Duration,
+    /// For one piece of the answer to be taken by the client.
+    pub write: Duration,
+    /// For running requests to end after SIGTERM.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { body_bytes_max: 32 * 1024 * 1024, upstream_connections_kept: 1024, timeouts: Timeouts::default() }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            body: seconds(60),
+            connect: seconds(5),
+            first_byte: seconds(120),
+            idle: seconds(60),
+            write: seconds(60),
+            drain: seconds(30 * 60),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! The table of metrics. A metric that is not here does not exist; `docs/METRICS.md` is compared with it.
+//!
+//! Label values are bounded: `key` by [`Metrics::key_series`], `model` by the price table, the rest by closed
+//! sets and by what the operator configured.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{self, MetricFamily};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::domain::{Timestamp, UsageSource, Verdict};
+
+use super::record::{Closing, Opening, Record, Refused};
+
+/// The label value for "no such thing": a refusal nobody can be charged with, a request without a provider.
+const NONE: &str = "none";
+/// The label value for "not told apart": keys beyond the maximum, models without a price.
+const OTHER: &str = "other";
+
+/// Seconds; 10 ms doubled up to about eleven minutes, longer than any client waits.
+const DURATION_BUCKETS: [f64; 17] = [
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36,
+];
+/// Seconds; from the cost of a bare pass to what a person would notice.
+const OVERHEAD_BUCKETS: [f64; 12] =
+    [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1];
+/// Seconds; a group commit takes milliseconds on a healthy disk.
+const COMMIT_BUCKETS: [f64; 10] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0];
+
+/// The kinds of `tokens_total`. They overlap as [`crate::domain::Tokens`] says: do not sum over them.
+const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", "reasoning"];
+
+/// Every metric this process exports.
+pub struct Metrics {
+    registry: Registry,
+    keys_max: usize,
+    keys_named: AtomicUsize,
+    requests: IntCounterVec,
+    tokens: IntCounterVec,
+    cost: IntCounterVec,
+    unpriced: IntCounterVec,
+    refusals: IntCounterVec,
+    usage_records: IntCounterVec,
+    upstream_errors: IntCounterVec,
+    duration: HistogramVec,
+    first_token: HistogramVec,
+    overhead: Histogram,
+    requests_active: IntGauge,
+    streams_active: IntGauge,
+    keys: IntGauge,
+    revocations: IntGauge,
+    journal_depth: IntGauge,
+    journal_capacity: IntGauge,
+    journal_dropped: IntCounter,
+    journal_commit: Histogram,
+    reload_success: IntGauge,
+    reload_time: Gauge,
+}
+
+/// One key's label values and the handles already looked up for it. It hangs on the key's own record in the
+/// catalog, so that a request finds its counters without a look-up by label.
+#[derive(Debug)]
+pub struct KeySeries {
+    key: Arc<str>,
+    team: Arc<str>,
+    routes: ArcSwap<Vec<Arc<RouteSeries>>>,
+}
+
+/// The handles for one key's use of one model at one provider.
+struct RouteSeries {
+    provider: Arc<str>,
+    model: Arc<str>,
+    requests: ArcSwap<Vec<(u16, IntCounter)>>,
+    tokens: [IntCounter; TOKEN_KINDS.len()],
+    cost: IntCounter,
+    /// Indexed by whether the answer is a stream.
+    duration: [Histogram; 2],
+    first_token: [Histogram; 2],
+}
+
+impl KeySeries {
+    /// A series that belongs to no table yet; [`Metrics::key_series`] is what the catalog uses.
+    pub fn detached(key: &str, team: &str) -> Self {
+        Self { key: key.into(), team: team.into(), routes: ArcSwap::default() }
+    }
+}
+
+impl Metrics {
+    /// `keys_max` bounds the values of the `key` label; further keys are counted as `other`.
+    pub fn new(version: &str, keys_max: usize) -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("keeptrusts".into()), None)?;
+        let table = Table(&registry);
+        let cost = IntCounterVec::new(
+            Opts::new("cost_usd_total", "What requests cost, in US dollars."),
+            &["key", "team", "provider", "model"],
+        )?;
+        let metrics = Self {
+            keys_max,
+            keys_named: AtomicUsize::new(0),
+            requests: table.counters(
+                "requests_total",
+                "Requests that presented an authentic key, by the status their caller got (499: the caller left first).",
+                &["key", "team", "provider", "model", "status"],
+            )?,
+            tokens: table.counters(
+                "tokens_total",
+                "Tokens by kind; cache_read and cache_write are parts of input, reasoning is a part of output.",
+                &["key", "team", "provider", "model", "kind"],
+            )?,
+            cost: cost.clone(),
+            unpriced: table.counters(
+                "unpriced_requests_total",
+                "Requests that used tokens of a model that has no price, and therefore count no cost.",
+                &["provider"],
+            )?,
+            refusals: table.counters(
+                "refusals_total",
+                "Requests refused, by code; key is none where no key could be attributed.",
+                &["key", "team", "code"],
+            )?,
+            usage_records: table.counters(
+                "usage_records_total",
+                "Finished requests by where their usage figures came from.",
+                &["source"],
+            )?,
+            upstream_errors: table.counters(
+                "upstream_errors_total",
+                "Requests that failed at their provider, by kind of failure.",
+                &["provider", "kind"],
+            )?,
+            duration: table.histograms(
+                "request_duration_seconds",
+                "From the request's arrival to its end.",
+                &DURATION_BUCKETS,
+                &["provider", "stream"],
+            )?,
+            first_token: table.histograms(
+                "time_to_first_token_seconds",
+                "From the request's arrival to the first bytes of the answer's body.",
+                &DURATION_BUCKETS,
+                &["provider", "stream"],
+            )?,
+            overhead: table.histogram(
+                "overhead_seconds",
+                "Time the gateway itself added before the upstream was asked.",
+                &OVERHEAD_BUCKETS,
+            )?,
+            requests_active: table.gauge("requests_active", "Requests admitted and not yet ended.")?,
+            streams_active: table.gauge("streams_active", "Admitted requests that asked for a stream.")?,
+            keys: table.gauge("keys", "Live access keys.")?,
+            revocations: table.gauge("revocations", "Revoked keys that are still remembered.")?,
+            journal_depth: table
+                .gauge("journal_queue_depth", "Records waiting to be made durable, and places held for running requests.")?,
+            journal_capacity: table.gauge("journal_queue_capacity", "Records the journal can hold.")?,
+            journal_dropped: table
+                .counter("journal_dropped_total", "Records that could not be made durable and were given up.")?,
+            journal_commit: table.histogram(
+                "journal_commit_seconds",
+                "Time one group of records took to become durable.",
+                &COMMIT_BUCKETS,
+            )?,
+            reload_success: table.gauge("config_reload_success", "Whether the last configuration read was taken over.")?,
+            reload_time: table.float_gauge(
+                "config_reload_timestamp_seconds",
+                "When a configuration was last taken over, in seconds since 1970.",
+            )?,
+            registry,
+        };
+        metrics.registry.register(Box::new(NanoUsdAsUsd(cost)))?;
+        let table = Table(&metrics.registry);
+        table.gauges("build_info", "The running version; the value is always 1.", &["version"])?.with_label_values(&[version]).set(1);
+        for source in UsageSource::ALL {
+            metrics.usage_records.with_label_values(&[source.label()]);
+        }
+        Ok(metrics)
+    }
+
+    /// The label values of a key. The first `keys_max` keys are told apart; teams always are.
+    pub fn key_series(&self, key: &str, team: Option<&str>) -> Arc<KeySeries> {
+        let named = self.keys_named.fetch_add(1, Ordering::Relaxed) < self.keys_max;
+        Arc::new(KeySeries::detached(if named { key } else { OTHER }, team.unwrap_or(NONE)))
+    }
+
+    /// Counts a record.
+    pub(super) fn observe(&self, record: &Record) {
+        match record {
+            Record::Opened(opening) => self.observe_opening(opening),
+            Record::Closed(closing) => self.observe_closing(closing),
+        }
+    }
+
+    fn observe_opening(&self, opening: &Opening) {
+        if let Some(Refused { code, status }) = opening.refusal {
+            let series = &opening.key.series;
+            self.refusals.with_label_values(&[&*series.key, &*series.team, code]).inc();
+            self.count_request(series, &self.route(opening), status);
+            return;
+        }
+        self.requests_active.inc();
+        if opening.stream {
+            self.streams_active.inc();
+        }
+        if let Some(overhead) = opening.overhead {
+            self.overhead.observe(overhead.as_secs_f64());
+        }
+    }
+
+    fn observe_closing(&self, closing: &Closing) {
+        let opening = &*closing.opening;
+        let route = self.route(opening);
+        let stream = usize::from(opening.stream);
+        self.requests_active.dec();
+        if opening.stream {
+            self.streams_active.dec();
+        }
+        self.count_request(&opening.key.series, &route, closing.status);
+        let tokens = &closing.usage.tokens;
+        let counts = [tokens.input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.reasoning];
+        for (counter, count) in route.tokens.iter().zip(counts) {
+            counter.inc_by(count);
+        }
+        match &closing.cost {
+            Some(cost) => route.cost.inc_by(cost.amount.0),
+            None if tokens.input + tokens.output > 0 => self.unpriced.with_label_values(&[&*route.provider]).inc(),
+            None => {}
+        }
+        route.duration[stream].observe(closing.duration.as_secs_f64());
+        if let Some(first_token) = closing.first_token {
+            route.first_token[stream].observe(first_token.as_secs_f64());
+        }
+        self.usage_records.with_label_values(&[closing.usage.source.label()]).inc();
+        if let (Verdict::Error, Some(kind)) = (closing.verdict, closing.reason) {
+            self.upstream_errors.with_label_values(&[&*route.provider, kind]).inc();
+        }
+    }
+
+    fn count_request(&self, series: &KeySeries, route: &RouteSeries, status: u16) {
+        if let Some((_, counter)) = route.requests.load().iter().find(|(known, _)| *known == status) {
+            return counter.inc();
+        }
+        let labels = [&*series.key, &*series.team, &*route.provider, &*route.model, &*status.to_string()];
+        let counter = self.requests.with_label_values(&labels);
+        counter.inc();
+        route.requests.rcu(|known| {
+            let mut known = Vec::clone(known);
+            known.push((status, counter.clone()));
+            known
+        });
+    }
+
+    /// The handles for the key, provider and model of `opening`; looked up by label the first time only.
+    fn route(&self, opening: &Opening) -> Arc<RouteSeries> {
+        let series = &*opening.key.series;
+        let provider = opening.provider.as_deref().unwrap_or(NONE);
+        let model = opening.price.as_ref().map_or(OTHER, |price| &price.name);
+        let found = |known: &&Arc<RouteSeries>| *known.provider == *provider && *known.model == *model;
+        if let Some(route) = series.routes.load().iter().find(found) {
+            return route.clone();
+        }
+        let labels = [&*series.key, &*series.team, provider, model];
+        let [key, team, ..] = labels;
+        let by_stream = |histograms: &HistogramVec| {
+            ["false", "true"].map(|stream| histograms.with_label_values(&[provider, stream]))
+        };
+        let route = Arc::new(RouteSeries {
+            provider: provider.into(),
+            model: model.into(),
+            requests: ArcSwap::default(),
+            tokens: TOKEN_KINDS.map(|kind| self.tokens.with_label_values(&[key, team, provider, model, kind])),
+            cost: self.cost.with_label_values(&labels),
+            duration: by_stream(&self.duration),
+            first_token: by_stream(&self.first_token),
+        });
+        series.routes.rcu(|known| {
+            let mut known = Vec::clone(known);
+            if !known.iter().any(|known| found(&known)) {
+                known.push(route.clone());
+            }
+            known
+        });
+        route
+    }
+
+    /// Counts a refusal that no key can be charged with.
+    pub fn stranger_refused(&self, code: &'static str) {
+        self.refusals.with_label_values(&[NONE, NONE, code]).inc();
+    }
+
+    /// How many keys are live, and how many revoked ones are remembered.
+    pub fn keys_known(&self, live: usize, revoked: usize) {
+        self.keys.set(live as i64);
+        self.revocations.set(revoked as i64);
+    }
+
+    /// How long one group of records took to become durable.
+    pub fn journal_committed(&self, took: Duration) {
+        self.journal_commit.observe(took.as_secs_f64());
+    }
+
+    /// Records that were given up.
+    pub fn journal_dropped(&self, records: usize) {
+        self.journal_dropped.inc_by(records as u64);
+    }
+
+    /// Whether the configuration that was read last was taken over, and when.
+    pub fn config_read(&self, taken_over: bool, now: Timestamp) {
+        self.reload_success.set(i64::from(taken_over));
+        if taken_over {
+            self.reload_time.set(now.as_micros() as f64 / 1e6);
+        }
+    }
+
+    pub(super) fn journal_capacity(&self, capacity: usize) {
+        self.journal_capacity.set(capacity as i64);
+    }
+
+    pub(super) fn journal_depth(&self, depth: usize) {
+        self.journal_depth.set(depth as i64);
+    }
+
+    /// Requests admitted and not yet ended.
+    pub fn requests_active(&self) -> i64 {
+        self.requests_active.get()
+    }
+
+    /// The Prometheus text exposition of everything.
+    pub(super) fn expose(&self) -> String {
+        let mut families = self.registry.gather();
+        families.extend(ProcessCollector::for_self().collect());
+        let mut text = Vec::new();
+        // Encoding fails only for families without metrics, which `gather` leaves out.
+        let _ = TextEncoder::new().encode(&families, &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// Registers what it makes.
+struct Table<'a>(&'a Registry);
+
+impl Table<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.register(Gauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> prometheus::Result<HistogramVec> {
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+    }
+}
+
+/// Exposes counters that hold nano-USD as dollars. Sums stay integers, so that the exposition can be compared
+/// with the ledger to the nano-USD.
+struct NanoUsdAsUsd(IntCounterVec);
+
+impl Collector for NanoUsdAsUsd {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = self.0.collect();
+        for metric in families.iter_mut().flat_map(MetricFamily::mut_metric) {
+            let mut dollars = proto::Counter::default();
+            dollars.set_value(metric.get_counter().get_value() / 1e9);
+            metric.set_counter(dollars);
+        }
+        families
+    }
+}
+
+impl std::fmt::Debug for RouteSeries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.model, self.provider)
+    }
+}

@@ -1,0 +1,78 @@
+//! The facts of one request: what was known when it was judged, and what it came to.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
+
+use super::KeySeries;
+
+/// What the journal is told about a request: once when it has been judged and, if it was admitted, once
+/// more when it has ended. Events and metrics are both made from this and from nothing else.
+#[derive(Clone, Debug)]
+pub enum Record {
+    Opened(Arc<Opening>),
+    Closed(Box<Closing>),
+}
+
+/// What is known of a request when it is admitted or refused.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub request_id: Arc<str>,
+    pub started_at: Timestamp,
+    /// When the verdict fell.
+    pub time: Timestamp,
+    pub verdict: Verdict,
+    pub refusal: Option<Refused>,
+    pub key: KeyIdentity,
+    pub team: Option<Arc<str>>,
+    pub organization: Arc<str>,
+    pub provider: Option<Arc<str>>,
+    pub endpoint: &'static str,
+    pub dialect: &'static str,
+    pub model_requested: Option<Arc<str>>,
+    /// The model's row in the price table, which is also its name in metrics.
+    pub price: Option<Arc<ModelPrice>>,
+    pub client: &'static str,
+    pub address: Option<IpAddr>,
+    pub stream: bool,
+    pub request_bytes: u64,
+    /// What the gateway itself added before the upstream was asked; `None` if it never was.
+    pub overhead: Option<Duration>,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// One of the refusal codes users may rely on.
+    pub code: &'static str,
+    pub status: u16,
+}
+
+/// Which key a request is attributed to.
+#[derive(Clone, Debug)]
+pub struct KeyIdentity {
+    pub id: Arc<str>,
+    pub name: Arc<str>,
+    pub series: Arc<KeySeries>,
+}
+
+/// What an admitted request came to.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    pub opening: Arc<Opening>,
+    pub time: Timestamp,
+    pub verdict: Verdict,
+    pub reason: Option<&'static str>,
+    pub model_served: Option<Arc<str>>,
+    /// The status the caller got; 0 if it got none.
+    pub status: u16,
+    pub first_token: Option<Duration>,
+    pub duration: Duration,
+    pub response_bytes: u64,
+    pub usage: Usage,
+    /// `None` if the price table does not know the model.
+    pub cost: Option<Cost>,
+    pub ended: Ended,
+}
