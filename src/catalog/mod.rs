@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 
 use crate::domain::PriceTable;
 
-#[rustfmt::skip]
-mod keys;       // every key by digest, in shards that can be replaced one by one
-mod routing;    // which provider serves which model
+mod keys; // every key by digest, in shards that can be replaced one by one
+mod routing; // which provider serves which model
 
 pub use keys::{KeyIndex, KeyRecord, KeyState, Team};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
@@ -35,8 +34,8 @@ impl CurrentCatalog {
     }
 
     /// The catalog to judge a request by.
-    pub fn load(&self) -> Guard<Arc<Catalog>> {
-        self.0.load()
+    pub fn load(&self) -> Arc<Catalog> {
+        self.0.load_full()
     }
 
     /// Publishes what `change` makes of the present catalog. Changes must not run at the same time: there is

@@ -198,7 +198,10 @@ impl fmt::Display for KeyTextError {
                 write!(f, "the key has {found} characters instead of {expected}: it was cut off, copy it again")
             }
             Self::Length { found, expected } => {
-                write!(f, "the key has {found} characters instead of {expected}: it was pasted together with something else")
+                write!(
+                    f,
+                    "the key has {found} characters instead of {expected}: it was pasted together with something else"
+                )
             }
             Self::Character => f.write_str("the key holds a character that no key has: copy it again"),
             Self::Checksum => f.write_str("the key's checksum does not fit: a character was mistyped, copy it again"),

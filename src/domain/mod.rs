@@ -3,15 +3,14 @@
 //! Everything here is a value with a meaning of its own. Nothing here reads a clock, draws randomness,
 //! does I/O or knows a protocol; whoever needs those passes them in.
 
-#[rustfmt::skip]
-mod name;       // what keys, teams and providers may be called
-mod key_text;   // `kt_ak_…`: how a key is written, checked and digested
-mod money;      // nano-USD and pico-USD per token, in integers
-mod usage;      // tokens by kind, and where the figures came from
-mod price;      // the price table: usage × rates = cost
-mod secret;     // a text that no log, error or Debug output can show
-mod time;       // a moment in UTC
-mod verdict;    // what became of a request
+mod name; // what keys, teams and providers may be called
+mod key_text; // `kt_ak_…`: how a key is written, checked and digested
+mod money; // nano-USD and pico-USD per token, in integers
+mod usage; // tokens by kind, and where the figures came from
+mod price; // the price table: usage × rates = cost
+mod secret; // a text that no log, error or Debug output can show
+mod time; // a moment in UTC
+mod verdict; // what became of a request
 
 pub use key_text::{KeyDigest, KeyKind, KeyText, KeyTextError, Pepper};
 pub use money::{NanoUsd, PicoUsd};

@@ -67,11 +67,9 @@ impl fmt::Display for NameError {
             Self::Empty => f.write_str("a name cannot be empty"),
             Self::TooLong => write!(f, "a name has at most {} characters", Name::CHARS_MAX),
             Self::Reserved => f.write_str("the names \"none\" and \"other\" are reserved for metrics"),
-            Self::Character(c) => write!(
-                f,
-                "a name has letters and digits, and . _ - @ + after the first; found {:?}",
-                c
-            ),
+            Self::Character(c) => {
+                write!(f, "a name has letters and digits, and . _ - @ + after the first; found {:?}", c)
+            }
         }
     }
 }

@@ -134,8 +134,14 @@ mod tests {
     fn every_kind_is_charged_once() {
         // Claude Code prints $0.00182 for this usage of claude-sonnet-5 (25 in, 200 written for 5 m, 100 for
         // 1 h, 1500 read, 57 out).
-        let tokens =
-            Tokens { input: 1825, cache_read: 1500, cache_write: 300, cache_write_long: 100, output: 57, reasoning: 30 };
+        let tokens = Tokens {
+            input: 1825,
+            cache_read: 1500,
+            cache_write: 300,
+            cache_write_long: 100,
+            output: 57,
+            reasoning: 30,
+        };
         assert_eq!(sonnet().cost(&tokens), NanoUsd(1_820_000));
     }
 

@@ -26,9 +26,8 @@ const NONE: &str = "none";
 const OTHER: &str = "other";
 
 /// Seconds; 10 ms doubled up to about eleven minutes, longer than any client waits.
-const DURATION_BUCKETS: [f64; 17] = [
-    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36,
-];
+const DURATION_BUCKETS: [f64; 17] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36];
 /// Seconds; from the cost of a bare pass to what a person would notice.
 const OVERHEAD_BUCKETS: [f64; 12] =
     [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1];
@@ -176,7 +175,10 @@ impl Metrics {
         };
         metrics.registry.register(Box::new(NanoUsdAsUsd(cost)))?;
         let table = Table(&metrics.registry);
-        table.gauges("build_info", "The running version; the value is always 1.", &["version"])?.with_label_values(&[version]).set(1);
+        table
+            .gauges("build_info", "The running version; the value is always 1.", &["version"])?
+            .with_label_values(&[version])
+            .set(1);
         for source in UsageSource::ALL {
             metrics.usage_records.with_label_values(&[source.label()]);
         }
@@ -375,13 +377,7 @@ impl Table<'_> {
         self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
     }
 
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-        labels: &[&str],
-    ) -> prometheus::Result<HistogramVec> {
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> prometheus::Result<HistogramVec> {
         self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
     }
 }

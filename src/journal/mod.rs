@@ -3,11 +3,10 @@
 //! A request is told to the journal as a [`Record`]. Metrics are counted from it at once; the record then
 //! waits in a bounded queue for the plane that makes it durable. The journal does not know who that is.
 
-#[rustfmt::skip]
-mod record;     // the facts of one request, when it is judged and when it has ended
-mod metrics;    // the table of metrics; handles are kept with each key
-mod queue;      // the bounded queue, with places that are held before they are needed
-mod event;      // `keeptrusts.event/1`, made from a record
+mod record; // the facts of one request, when it is judged and when it has ended
+mod metrics; // the table of metrics; handles are kept with each key
+mod queue; // the bounded queue, with places that are held before they are needed
+mod event; // `keeptrusts.event/1`, made from a record
 
 pub use event::{Event, EventKey, EventUsage, Phase, SCHEMA};
 pub use metrics::{KeySeries, Metrics};

@@ -7,11 +7,10 @@ use http::HeaderName;
 use crate::domain::Secret;
 use crate::protocol::Dialect;
 
-#[rustfmt::skip]
-mod base_url;           // where a provider is: scheme, host, port, path prefix
-mod anthropic;          // api.anthropic.com
-mod openai;             // api.openai.com
-mod openai_compatible;  // vLLM, Ollama, OpenRouter and whoever else speaks OpenAI's dialect
+mod base_url; // where a provider is: scheme, host, port, path prefix
+mod anthropic; // api.anthropic.com
+mod openai; // api.openai.com
+mod openai_compatible; // vLLM, Ollama, OpenRouter and whoever else speaks OpenAI's dialect
 
 pub use base_url::{BaseUrl, BaseUrlError};
 
