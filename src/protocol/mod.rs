@@ -3,6 +3,18 @@
 //! Pure: nothing here does I/O, waits or knows a configuration. Bodies are parsed to be read and never
 //! serialised again to be sent; an edit is a splice of byte ranges.
 
+pub mod route; // method and path → what is asked, in which dialect
+pub mod client; // user-agent → one of a few names
+pub mod ask; // the head of a request body: model, stream, limits; and the edits it may get
+pub mod sse; // a stream of bytes → whole events
+pub mod meter; // an answer, as it passes → tokens, text seen, whether it ended well
+pub mod estimate; // tokens, where the provider did not get to say
+pub mod error; // what went wrong, in the caller's dialect; before the answer or inside it
+pub mod models; // a list of models, in the caller's dialect
+mod openai; // the shapes of OpenAI's chat completions, responses, embeddings, errors, models
+mod anthropic; // the shapes of Anthropic's messages, errors, models
+mod json; // reading figures that may be wrong, splicing, closing what was torn
+
 /// The shape in which a client speaks and expects its answers and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {

@@ -1,0 +1,190 @@
+//! Messages, plain and streamed: what an answer says about its use.
+
+use serde::Deserialize;
+
+use crate::domain::Tokens;
+use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::meter::{Metered, OpenCalls};
+
+/// Follows a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    calls: OpenCalls,
+    /// The last value of each figure: they are cumulative, and later events repeat only some.
+    usage: Usage,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
+        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        let block = OpenCalls::bit(event.index);
+        match event.kind.as_str() {
+            "message_start" => {
+                let message = event.message.or_default();
+                metered.model(&message.model);
+                self.note(message.usage, metered);
+            }
+            "content_block_start" => {
+                let content = event.content_block.or_default();
+                metered.text_bytes = metered.text_bytes.saturating_add(content.text_bytes());
+                // Tools that the provider runs itself (`server_tool_use`) make the client do nothing.
+                if content.kind.as_str() == "tool_use" {
+                    self.calls.open(block);
+                }
+            }
+            "content_block_delta" => {
+                let delta = event.delta.or_default().text_bytes();
+                metered.text_bytes = metered.text_bytes.saturating_add(delta);
+            }
+            "content_block_stop" => self.calls.close(block),
+            "message_delta" => {
+                let has_output = self.note(event.usage, metered);
+                metered.is_final |= has_output && event.delta.or_default().stop_reason.0;
+            }
+            "message_stop" => {
+                self.calls = OpenCalls::default();
+                metered.complete();
+                metered.is_final = self.usage.is_whole();
+            }
+            "error" => metered.has_error = true,
+            _ => {}
+        }
+        metered.is_tool_call_open = self.calls.any();
+    }
+
+    /// Takes over new figures; says whether those for both sides are known and the output's are new.
+    fn note(&mut self, Object(usage): Object<Usage>, metered: &mut Metered) -> bool {
+        let usage = usage.unwrap_or_default();
+        let has_output = usage.output_tokens.0.is_some();
+        self.usage.update(usage);
+        metered.tokens = self.usage.tokens();
+        has_output && self.usage.is_whole()
+    }
+}
+
+/// Reads a plain answer.
+pub(crate) fn document(text: &[u8], metered: &mut Metered) {
+    let Ok(Object(Some(message))) = serde_json::from_slice::<Object<Message>>(text) else { return };
+    metered.model(&message.model);
+    metered.has_error |= message.error.0;
+    metered.text_bytes = message.content.all.0;
+    let usage = message.usage.or_default();
+    metered.tokens = usage.tokens();
+    metered.complete();
+    metered.is_final = usage.is_whole();
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: Text,
+    index: Count,
+    message: Object<Message>,
+    content_block: Object<Block>,
+    delta: Object<Block>,
+    usage: Object<Usage>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Message {
+    model: Text,
+    content: Each<Blocks>,
+    usage: Object<Usage>,
+    error: Present,
+}
+
+/// A block of content, or a change to one, or to the message.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: Text,
+    text: Length,
+    thinking: Length,
+    partial_json: Length,
+    /// A tool's arguments; empty at the start of a streamed one.
+    input: Length,
+    name: Length,
+    stop_reason: Present,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Usage {
+    /// What was neither read from nor written to the cache.
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_creation: Object<CacheCreation>,
+    output_tokens: Count,
+    output_tokens_details: Object<OutputDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Count,
+}
+
+/// The text in blocks of content, in bytes.
+#[derive(Default)]
+struct Blocks(u64);
+
+impl Usage {
+    fn update(&mut self, later: Self) {
+        let keep = |mine: &mut Count, later: Count| *mine = Count(later.0.or(mine.0));
+        keep(&mut self.input_tokens, later.input_tokens);
+        keep(&mut self.cache_creation_input_tokens, later.cache_creation_input_tokens);
+        keep(&mut self.cache_read_input_tokens, later.cache_read_input_tokens);
+        keep(&mut self.output_tokens, later.output_tokens);
+        self.cache_creation = Object(later.cache_creation.0.or(self.cache_creation.0.take()));
+        self.output_tokens_details = Object(later.output_tokens_details.0.or(self.output_tokens_details.0.take()));
+    }
+
+    /// Whether both sides are figures.
+    fn is_whole(&self) -> bool {
+        self.input_tokens.0.is_some() && self.output_tokens.0.is_some()
+    }
+
+    fn tokens(&self) -> Option<Tokens> {
+        self.input_tokens.0.or(self.output_tokens.0)?;
+        let [short, long] = self.cache_creation.0.as_ref().map_or([0, 0], |created| {
+            [created.ephemeral_5m_input_tokens, created.ephemeral_1h_input_tokens].map(|count| count.0.unwrap_or(0))
+        });
+        let cache_write = self.cache_creation_input_tokens.0.unwrap_or(short + long);
+        let cache_read = self.cache_read_input_tokens.0.unwrap_or(0);
+        let details = self.output_tokens_details.0.as_ref();
+        Some(Tokens {
+            input: self.input_tokens.0.unwrap_or(0) + cache_write + cache_read,
+            cache_read,
+            cache_write,
+            cache_write_long: long,
+            output: self.output_tokens.0.unwrap_or(0),
+            reasoning: details.and_then(|details| details.thinking_tokens.0).unwrap_or(0),
+        })
+    }
+}
+
+impl Block {
+    fn text_bytes(&self) -> u64 {
+        let texts = [self.text.0, self.thinking.0, self.partial_json.0, self.input.0, self.name.0];
+        texts.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl Gather for Blocks {
+    type Item = Object<Block>;
+
+    fn add(&mut self, Object(block): Object<Block>) {
+        self.0 = self.0.saturating_add(block.unwrap_or_default().text_bytes());
+    }
+}

@@ -1,0 +1,318 @@
+//! The head of a request body, and the edits it may get.
+//!
+//! The whole body is checked to be one JSON object, in one pass that keeps nothing but a few byte ranges.
+//! Nesting costs no stack: values that decide nothing are skipped iteratively.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+pub use super::json::splice::{Edit, splice};
+
+use super::Endpoint;
+use super::json::lenient::Count;
+use super::json::range_in;
+
+/// The longest model name, in bytes.
+pub const MODEL_BYTES_MAX: usize = 256;
+
+/// What a request body says about how to treat it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskHead {
+    pub model: String,
+    pub stream: bool,
+    /// The most tokens the caller wants back; the largest where it gives several limits.
+    pub output_tokens_max: Option<u64>,
+    /// `stream_options.include_usage` is true.
+    pub includes_usage: bool,
+    at: Places,
+}
+
+/// Why a request body cannot be understood. Nothing here holds any of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskError {
+    Empty,
+    /// A byte order mark, which JSON on the wire may not have.
+    ByteOrderMark,
+    /// The first byte that is not UTF-8.
+    NotUtf8 {
+        offset: usize,
+    },
+    /// Where JSON ends to be JSON.
+    NotJson {
+        line: usize,
+        column: usize,
+    },
+    NotAnObject,
+    ModelMissing,
+    ModelNotText,
+    ModelEmpty,
+    ModelTooLong,
+    ModelHasControls,
+    StreamNotBool,
+    /// A member that decides something stands there twice; each parser would pick its own.
+    Ambiguous {
+        member: &'static str,
+    },
+}
+
+/// Reads the head of a request to `endpoint`.
+pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<AskHead, AskError> {
+    let text = checked_text(body)?;
+    let members = Members::read(text)?;
+    if let Some(member) = members.duplicate {
+        return Err(AskError::Ambiguous { member });
+    }
+    let model = model(members.value(MODEL).ok_or(AskError::ModelMissing)?)?;
+    let stream = match members.value(STREAM) {
+        Some("true") => true,
+        Some("false" | "null") | None => false,
+        Some(_) => return Err(AskError::StreamNotBool),
+    };
+    let limits = OUTPUT_LIMITS.iter().filter_map(|&member| serde_json::from_str(members.value(member)?).ok());
+    let output_tokens_max = limits.filter_map(|Count(limit)| limit).max();
+    let options = members.value(STREAM_OPTIONS).filter(|_| endpoint == Endpoint::ChatCompletions);
+    let options = options.map_or(Ok(UsageOption::Absent), |options| UsageOption::read(text, options))?;
+    let place = |member| members.value(member).and_then(|value| range_in(body, value.as_bytes()));
+    let at = Places { model: place(MODEL).unwrap_or_default(), stream: place(STREAM), usage: options };
+    Ok(AskHead { model, stream, output_tokens_max, includes_usage: at.usage == UsageOption::Asked, at })
+}
+
+impl AskHead {
+    /// Whether usage must be asked for on the client's behalf, and hidden from it again.
+    pub fn lacks_usage(&self, endpoint: Endpoint) -> bool {
+        let can_be_added = !matches!(self.at.usage, UsageOption::Asked | UsageOption::Strange);
+        endpoint == Endpoint::ChatCompletions && self.stream && can_be_added
+    }
+
+    /// The changes that name the model `serves` instead of the caller's, and ask for usage.
+    pub fn edits(&self, serves: Option<&str>, ask_for_usage: bool) -> Vec<Edit> {
+        let renamed = serves.and_then(|name| serde_json::to_string(name).ok());
+        let renamed = renamed.map(|text| Edit { range: self.at.model.clone(), text });
+        let asked = if ask_for_usage { self.usage_edit() } else { None };
+        let mut edits: Vec<_> = [renamed, asked].into_iter().flatten().collect();
+        edits.sort_by_key(|edit| edit.range.start);
+        edits
+    }
+
+    fn usage_edit(&self) -> Option<Edit> {
+        let insert = |at, text: &str| Some(Edit { range: at..at, text: text.into() });
+        match &self.at.usage {
+            UsageOption::Asked | UsageOption::Strange => None,
+            UsageOption::Absent => insert(self.at.stream.as_ref()?.end, r#","stream_options":{"include_usage":true}"#),
+            UsageOption::Null(range) => Some(Edit { range: range.clone(), text: r#"{"include_usage":true}"#.into() }),
+            UsageOption::EmptyObject(at) => insert(*at, r#""include_usage":true"#),
+            UsageOption::Object(at) => insert(*at, r#""include_usage":true,"#),
+            UsageOption::Refused(range) => Some(Edit { range: range.clone(), text: "true".into() }),
+        }
+    }
+}
+
+/// Where the values stand that an edit may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Places {
+    model: Range<usize>,
+    stream: Option<Range<usize>>,
+    usage: UsageOption,
+}
+
+/// What `stream_options` says about usage, and where that could be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum UsageOption {
+    #[default]
+    Absent,
+    Null(Range<usize>),
+    /// An object without the option, and the offset behind its brace.
+    EmptyObject(usize),
+    Object(usize),
+    /// The value of an `include_usage` that is `false` or `null`.
+    Refused(Range<usize>),
+    Asked,
+    /// No shape we know; the provider shall judge it.
+    Strange,
+}
+
+impl UsageOption {
+    fn read(body: &str, options: &str) -> Result<Self, AskError> {
+        let Some(range) = range_in(body.as_bytes(), options.as_bytes()) else { return Ok(Self::Strange) };
+        if options == "null" {
+            return Ok(Self::Null(range));
+        }
+        if !options.starts_with('{') {
+            return Ok(Self::Strange);
+        }
+        let members = Members::read(options)?;
+        if members.duplicate.is_some() {
+            return Err(AskError::Ambiguous { member: STREAM_OPTIONS });
+        }
+        Ok(match members.value(INCLUDE_USAGE) {
+            Some("true") => Self::Asked,
+            Some(value @ ("false" | "null")) => match range_in(body.as_bytes(), value.as_bytes()) {
+                Some(range) => Self::Refused(range),
+                None => Self::Strange,
+            },
+            Some(_) => Self::Strange,
+            None if members.count == 0 => Self::EmptyObject(range.start + 1),
+            None => Self::Object(range.start + 1),
+        })
+    }
+}
+
+const MODEL: &str = "model";
+const STREAM: &str = "stream";
+const STREAM_OPTIONS: &str = "stream_options";
+const INCLUDE_USAGE: &str = "include_usage";
+const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+
+/// Members that decide where a request goes, what it may cost or what the model is told: one of each at most.
+const DECIDING: [&str; 14] = [
+    MODEL,
+    STREAM,
+    STREAM_OPTIONS,
+    INCLUDE_USAGE,
+    OUTPUT_LIMITS[0],
+    OUTPUT_LIMITS[1],
+    OUTPUT_LIMITS[2],
+    "n",
+    "service_tier",
+    "messages",
+    "input",
+    "instructions",
+    "system",
+    "tools",
+];
+
+/// The deciding members of one object.
+#[derive(Default)]
+struct Members<'a> {
+    values: [Option<&'a str>; DECIDING.len()],
+    duplicate: Option<&'static str>,
+    /// All members, deciding or not.
+    count: usize,
+}
+
+impl<'a> Members<'a> {
+    fn read(text: &'a str) -> Result<Self, AskError> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let members = serde::Deserializer::deserialize_map(&mut deserializer, MembersReader);
+        let members = members.and_then(|members| deserializer.end().map(|()| members));
+        members.map_err(|error| AskError::NotJson { line: error.line(), column: error.column() })
+    }
+
+    fn value(&self, member: &str) -> Option<&'a str> {
+        let index = DECIDING.iter().position(|name| *name == member)?;
+        self.values.get(index).copied().flatten()
+    }
+}
+
+struct MembersReader;
+
+impl<'de> Visitor<'de> for MembersReader {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::default();
+        while let Some(deciding) = object.next_key_seed(DecidingName)? {
+            members.count += 1;
+            let Some((slot, name)) = deciding.and_then(|at| members.values.get_mut(at).zip(DECIDING.get(at))) else {
+                object.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = object.next_value::<&RawValue>()?.get();
+            if slot.replace(value).is_some() {
+                members.duplicate.get_or_insert(name);
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// Reads a member's name, unescaped, as its place among [`DECIDING`].
+struct DecidingName;
+
+impl<'de> DeserializeSeed<'de> for DecidingName {
+    type Value = Option<usize>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for DecidingName {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
+        Ok(DECIDING.iter().position(|deciding| *deciding == name))
+    }
+}
+
+/// The body as text that is an object, if it is JSON at all.
+fn checked_text(body: &[u8]) -> Result<&str, AskError> {
+    if body.starts_with(b"\xEF\xBB\xBF") {
+        return Err(AskError::ByteOrderMark);
+    }
+    let text = std::str::from_utf8(body).map_err(|error| AskError::NotUtf8 { offset: error.valid_up_to() })?;
+    match text.trim_ascii_start().chars().next() {
+        None => Err(AskError::Empty),
+        Some('{') => Ok(text),
+        // Not left to the reader of objects, whose message would quote what it found.
+        Some(_) => Err(match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => AskError::NotAnObject,
+            Err(error) => AskError::NotJson { line: error.line(), column: error.column() },
+        }),
+    }
+}
+
+fn model(value: &str) -> Result<String, AskError> {
+    if !value.starts_with('"') {
+        return Err(AskError::ModelNotText);
+    }
+    // Six bytes is the longest escape of one.
+    if value.len() > 6 * MODEL_BYTES_MAX + 2 {
+        return Err(AskError::ModelTooLong);
+    }
+    // Fails for half a surrogate pair only: the value has been read as JSON already.
+    let model: String = serde_json::from_str(value).map_err(|_| AskError::ModelNotText)?;
+    match model {
+        model if model.is_empty() => Err(AskError::ModelEmpty),
+        model if model.len() > MODEL_BYTES_MAX => Err(AskError::ModelTooLong),
+        model if model.contains(char::is_control) => Err(AskError::ModelHasControls),
+        model => Ok(model),
+    }
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the request body is empty; send a JSON object"),
+            Self::ByteOrderMark => f.write_str("the request body begins with a byte order mark; send plain UTF-8"),
+            Self::NotUtf8 { offset } => write!(f, "the request body is not UTF-8 at byte {offset}"),
+            Self::NotJson { line, column } => {
+                write!(f, "the request body is not valid JSON at line {line}, column {column}")
+            }
+            Self::NotAnObject => f.write_str("the request body must be a JSON object"),
+            Self::ModelMissing => f.write_str("the request names no \"model\""),
+            Self::ModelNotText => f.write_str("\"model\" must be a text"),
+            Self::ModelEmpty => f.write_str("\"model\" is empty"),
+            Self::ModelTooLong => write!(f, "\"model\" is longer than {MODEL_BYTES_MAX} bytes"),
+            Self::ModelHasControls => f.write_str("\"model\" has control characters"),
+            Self::StreamNotBool => f.write_str("\"stream\" must be true or false"),
+            Self::Ambiguous { member } => write!(f, "\"{member}\" stands more than once in the request body"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! An answer as one document: its chunks are kept and read when it has ended.
+
+use bytes::Bytes;
+
+use crate::protocol::{Endpoint, anthropic, openai};
+
+use super::Metered;
+
+/// The largest document that is read; of a larger one there are no figures.
+const DOCUMENT_BYTES_MAX: usize = 32 << 20;
+
+/// So many chunks are kept as they are; then they are joined, so that tiny ones cannot cost more than they hold.
+const CHUNKS_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Plain {
+    document: fn(&[u8], &mut Metered),
+    has_text: bool,
+    chunks: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Plain {
+    /// `None` if answers of `endpoint` are not metered.
+    pub(crate) fn new(endpoint: Endpoint) -> Option<Self> {
+        let document = match endpoint {
+            Endpoint::ChatCompletions => openai::chat::document,
+            Endpoint::Responses => openai::responses::document,
+            Endpoint::Embeddings => openai::embeddings::document,
+            Endpoint::Messages => anthropic::messages::document,
+            Endpoint::CountTokens | Endpoint::Models => return None,
+        };
+        Some(Self { document, has_text: endpoint != Endpoint::Embeddings, chunks: Vec::new(), bytes: 0 })
+    }
+
+    pub(crate) fn take(&mut self, chunk: Bytes, metered: &mut Metered) -> Bytes {
+        self.bytes = self.bytes.saturating_add(chunk.len());
+        if self.has_text {
+            metered.text_bytes = self.bytes as u64;
+        }
+        if self.bytes > DOCUMENT_BYTES_MAX {
+            self.chunks = Vec::new();
+            return chunk;
+        }
+        self.chunks.push(chunk.clone());
+        if self.chunks.len() == CHUNKS_MAX {
+            self.chunks = vec![self.joined()];
+        }
+        chunk
+    }
+
+    pub(crate) fn end(&mut self, metered: &mut Metered) {
+        if self.bytes <= DOCUMENT_BYTES_MAX {
+            (self.document)(&self.joined(), metered);
+        }
+        self.chunks = Vec::new();
+    }
+
+    fn joined(&self) -> Bytes {
+        match self.chunks.as_slice() {
+            [only] => only.clone(),
+            chunks => Bytes::from(chunks.concat()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Chat completions, plain and streamed: what an answer says about its use.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::json::lenient::{self, Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::json::range_in;
+use crate::protocol::meter::{Metered, OpenCalls, Reading};
+
+use super::usage::Usage;
+
+/// Follows a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    calls: OpenCalls,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) -> Reading {
+        if data.trim_ascii() == b"[DONE]" {
+            metered.complete();
+            return Reading::Ordinary;
+        }
+        let Ok(chunk) = serde_json::from_slice::<Answer<'_>>(data) else { return Reading::Ordinary };
+        let choices = &chunk.choices.all;
+        self.calls.open(choices.calling);
+        self.calls.close(choices.finished);
+        metered.is_tool_call_open = self.calls.any();
+        metered.text_bytes = metered.text_bytes.saturating_add(choices.text_bytes);
+        let is_alone = chunk.choices.length == Some(0);
+        match chunk.usage {
+            Some(usage) if usage.get() == "null" => {
+                chunk.note(metered);
+                range_in(data, usage.get().as_bytes()).map_or(Reading::Ordinary, Reading::NullUsage)
+            }
+            Some(_) if is_alone => {
+                metered.is_final |= chunk.note(metered);
+                Reading::UsageAlone
+            }
+            _ => {
+                chunk.note(metered);
+                Reading::Ordinary
+            }
+        }
+    }
+}
+
+/// Reads a plain answer.
+pub(crate) fn document(text: &[u8], metered: &mut Metered) {
+    let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer<'_>>>(text) else { return };
+    metered.text_bytes = answer.choices.all.text_bytes;
+    answer.note(metered);
+    metered.complete();
+}
+
+/// A whole answer, or a chunk of one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer<'a> {
+    model: Text,
+    choices: Each<Choices>,
+    #[serde(borrow, deserialize_with = "lenient::raw")]
+    usage: Option<&'a RawValue>,
+    error: Present,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Choice {
+    index: Count,
+    delta: Object<Message>,
+    message: Object<Message>,
+    finish_reason: Present,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Message {
+    content: Length,
+    /// vLLM, DeepSeek.
+    reasoning_content: Length,
+    /// OpenRouter and others; where both stand, they are the same text.
+    reasoning: Length,
+    refusal: Length,
+    tool_calls: Each<Calls>,
+    function_call: Object<Function>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Call {
+    function: Object<Function>,
+    custom: Object<Function>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Function {
+    name: Length,
+    arguments: Length,
+    input: Length,
+}
+
+#[derive(Default)]
+struct Choices {
+    text_bytes: u64,
+    /// Choices with a part of a tool call in them, and those that ended; as bits.
+    calling: u64,
+    finished: u64,
+}
+
+/// The text in tool calls, in bytes.
+#[derive(Default)]
+struct Calls(u64);
+
+impl Answer<'_> {
+    /// Takes over what stands beside the choices; says whether there were figures.
+    fn note(&self, metered: &mut Metered) -> bool {
+        metered.model(&self.model);
+        metered.has_error |= self.error.0;
+        let usage = self.usage.and_then(|usage| serde_json::from_str::<Object<Usage>>(usage.get()).ok());
+        let tokens = usage.and_then(|Object(usage)| usage?.generated());
+        metered.tokens = tokens.or(metered.tokens);
+        tokens.is_some()
+    }
+}
+
+impl Gather for Choices {
+    type Item = Object<Choice>;
+
+    fn add(&mut self, Object(choice): Object<Choice>) {
+        let Choice { index, delta, message, finish_reason } = choice.unwrap_or_default();
+        let bit = OpenCalls::bit(index);
+        for message in [delta, message].into_iter().filter_map(|Object(message)| message) {
+            self.text_bytes = self.text_bytes.saturating_add(message.text_bytes());
+            self.calling |= if message.has_calls() { bit } else { 0 };
+        }
+        self.finished |= if finish_reason.0 { bit } else { 0 };
+    }
+}
+
+impl Message {
+    fn text_bytes(&self) -> u64 {
+        let called = self.function_call.0.as_ref().map_or(0, Function::text_bytes);
+        let reasoning = self.reasoning_content.0.max(self.reasoning.0);
+        [self.content.0, reasoning, self.refusal.0, self.tool_calls.all.0, called]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    fn has_calls(&self) -> bool {
+        self.tool_calls.length > Some(0) || self.function_call.0.is_some()
+    }
+}
+
+impl Gather for Calls {
+    type Item = Object<Call>;
+
+    fn add(&mut self, Object(call): Object<Call>) {
+        let Call { function, custom } = call.unwrap_or_default();
+        for called in [function, custom].into_iter().filter_map(|Object(called)| called) {
+            self.0 = self.0.saturating_add(called.text_bytes());
+        }
+    }
+}
+
+impl Function {
+    fn text_bytes(&self) -> u64 {
+        [self.name.0, self.arguments.0, self.input.0].into_iter().fold(0, u64::saturating_add)
+    }
+}

@@ -1,0 +1,25 @@
+//! Embeddings: what an answer says about its use.
+
+use serde::Deserialize;
+
+use crate::protocol::json::lenient::{Object, Present, Text};
+use crate::protocol::meter::Metered;
+
+use super::usage::Usage;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    model: Text,
+    usage: Object<Usage>,
+    error: Present,
+}
+
+/// Reads a plain answer; there is no other.
+pub(crate) fn document(text: &[u8], metered: &mut Metered) {
+    let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text) else { return };
+    metered.model(&answer.model);
+    metered.has_error |= answer.error.0;
+    metered.tokens = answer.usage.0.and_then(Usage::embedded);
+    metered.complete();
+}

@@ -1,0 +1,133 @@
+//! Responses, plain and streamed: what an answer says about its use.
+
+use serde::Deserialize;
+
+use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::meter::{Metered, OpenCalls};
+
+use super::usage::Usage;
+
+/// The items that make the *client* do something, and must not look whole when they are not.
+const CALLS: [&str; 6] =
+    ["function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call", "computer_call"];
+
+/// Follows a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    calls: OpenCalls,
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
+        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        let item = OpenCalls::bit(event.output_index);
+        match event.kind.as_str() {
+            "response.completed" | "response.incomplete" | "response.failed" => {
+                metered.has_error |= event.kind.as_str() == "response.failed";
+                event.response.or_default().note(metered);
+                metered.complete();
+                self.calls = OpenCalls::default();
+            }
+            "error" => metered.has_error = true,
+            "response.output_item.added" if event.item.or_default().is_call() => self.calls.open(item),
+            "response.output_item.done" => self.calls.close(item),
+            // Sound comes as base64, which is no text.
+            kind if kind.ends_with("audio.delta") => {}
+            kind if kind.ends_with(".delta") => {
+                metered.text_bytes = metered.text_bytes.saturating_add(event.delta.0);
+            }
+            _ => event.response.or_default().note(metered),
+        }
+        metered.is_tool_call_open = self.calls.any();
+    }
+}
+
+/// Reads a plain answer.
+pub(crate) fn document(text: &[u8], metered: &mut Metered) {
+    let Ok(Object(Some(response))) = serde_json::from_slice::<Object<Response>>(text) else { return };
+    metered.text_bytes = response.output.all.0;
+    metered.has_error |= response.error.0;
+    response.note(metered);
+    metered.complete();
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: Text,
+    delta: Length,
+    output_index: Count,
+    item: Object<Item>,
+    response: Object<Response>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Response {
+    model: Text,
+    usage: Object<Usage>,
+    error: Present,
+    output: Each<Output>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    #[serde(rename = "type")]
+    kind: Text,
+    name: Length,
+    /// Of a function.
+    arguments: Length,
+    /// Of a custom tool.
+    input: Length,
+    content: Each<Parts>,
+    summary: Each<Parts>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Part {
+    text: Length,
+    refusal: Length,
+}
+
+/// The text in output items, in bytes.
+#[derive(Default)]
+struct Output(u64);
+
+/// The text in parts of content, in bytes.
+#[derive(Default)]
+struct Parts(u64);
+
+impl Response {
+    fn note(self, metered: &mut Metered) {
+        metered.model(&self.model);
+        metered.tokens = self.usage.0.and_then(Usage::generated).or(metered.tokens);
+    }
+}
+
+impl Item {
+    fn is_call(&self) -> bool {
+        CALLS.contains(&self.kind.as_str())
+    }
+}
+
+impl Gather for Output {
+    type Item = Object<Item>;
+
+    fn add(&mut self, Object(item): Object<Item>) {
+        let Item { name, arguments, input, content, summary, .. } = item.unwrap_or_default();
+        let texts = [name.0, arguments.0, input.0, content.all.0, summary.all.0];
+        self.0 = texts.into_iter().fold(self.0, u64::saturating_add);
+    }
+}
+
+impl Gather for Parts {
+    type Item = Object<Part>;
+
+    fn add(&mut self, Object(part): Object<Part>) {
+        let Part { text, refusal } = part.unwrap_or_default();
+        self.0 = self.0.saturating_add(text.0).saturating_add(refusal.0);
+    }
+}

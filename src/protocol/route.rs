@@ -1,0 +1,229 @@
+//! Method and path → what is asked, in which dialect.
+//!
+//! The dialect is decided by path and `anthropic-version`, never by the header that carries the key.
+//! Paths are compared byte for byte: nothing is percent-decoded, no dot segment resolved, no double slash
+//! folded, so that what is authorized here is exactly what is sent on.
+
+use super::{Dialect, Endpoint};
+
+/// What a request line and two headers say. The query string is no part of `path`.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    /// There is an `anthropic-version` header.
+    pub has_anthropic_version: bool,
+    /// The request asks for `Upgrade: websocket`.
+    pub is_websocket_upgrade: bool,
+}
+
+/// Where a request leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route<'a> {
+    pub target: Target<'a>,
+    /// The configured provider that the path addresses by name.
+    pub provider: Option<&'a str>,
+    /// The path without that name: what the provider is asked for.
+    pub path: &'a str,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A body in, an answer out: never `Endpoint::Models`.
+    Ask(Endpoint),
+    /// The models this key may use.
+    Models(Dialect),
+    /// One of them; `id` as it stands in the path, slashes included (`meta-llama/Llama-4`).
+    Model { dialect: Dialect, id: &'a str },
+    /// `GET /v1/responses` with `Upgrade: websocket`.
+    ResponsesSocket,
+    /// Claude Code's pre-connect.
+    Hello,
+    /// The gateway's own health.
+    Health,
+}
+
+/// Why a request leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    Unknown {
+        dialect: Dialect,
+    },
+    /// The path is known, but not with this method. `allow` is the value of the `allow` header.
+    Method {
+        dialect: Dialect,
+        allow: &'static str,
+    },
+}
+
+/// Finds what a request asks for. `is_provider` says whether a first path segment names a configured
+/// provider; a provider can therefore not take a path away from the gateway's own.
+pub fn locate<'a>(line: Line<'a>, is_provider: &dyn Fn(&str) -> bool) -> Result<Route<'a>, RouteError> {
+    if line.path == "/healthz" {
+        let target = Target::Health.with(line.method, READ, Dialect::OpenAi)?;
+        return Ok(Route { target, provider: None, path: line.path });
+    }
+    if let Some(target) = target(line, line.path) {
+        return Ok(Route { target: target?, provider: None, path: line.path });
+    }
+    if let Some((provider, path)) = addressed(line.path)
+        && let Some(target) = target(line, path)
+        && is_provider(provider)
+    {
+        return Ok(Route { target: target?, provider: Some(provider), path });
+    }
+    Err(RouteError::Unknown { dialect: list_dialect(line) })
+}
+
+const READ: &str = "GET, HEAD";
+const POST: &str = "POST";
+
+/// The target of a path without a provider's name; `None` if there is none.
+fn target<'a>(line: Line<'a>, path: &'a str) -> Option<Result<Target<'a>, RouteError>> {
+    let ask = |endpoint, dialect| Target::Ask(endpoint).with(line.method, POST, dialect);
+    Some(match path {
+        "/v1/responses" if line.method == "GET" && line.is_websocket_upgrade => Ok(Target::ResponsesSocket),
+        "/v1/chat/completions" => ask(Endpoint::ChatCompletions, Dialect::OpenAi),
+        "/v1/responses" => ask(Endpoint::Responses, Dialect::OpenAi),
+        "/v1/embeddings" => ask(Endpoint::Embeddings, Dialect::OpenAi),
+        "/v1/messages" => ask(Endpoint::Messages, Dialect::Anthropic),
+        "/v1/messages/count_tokens" => ask(Endpoint::CountTokens, Dialect::Anthropic),
+        "/v1/models" => Target::Models(list_dialect(line)).with(line.method, READ, list_dialect(line)),
+        "/api/hello" => Target::Hello.with(line.method, READ, Dialect::Anthropic),
+        _ => {
+            let id = path.strip_prefix("/v1/models/").filter(|id| is_plain(id))?;
+            Target::Model { dialect: list_dialect(line), id }.with(line.method, READ, list_dialect(line))
+        }
+    })
+}
+
+/// `/{provider}/rest` → the provider's name and `/rest`.
+fn addressed(path: &str) -> Option<(&str, &str)> {
+    let inner = path.strip_prefix('/')?;
+    let (provider, rest) = inner.split_at_checked(inner.find('/')?)?;
+    (!provider.is_empty()).then_some((provider, rest))
+}
+
+/// The dialect where the path alone does not tell.
+fn list_dialect(line: Line<'_>) -> Dialect {
+    if line.has_anthropic_version { Dialect::Anthropic } else { Dialect::OpenAi }
+}
+
+/// Whether no segment is empty, `.` or `..`.
+fn is_plain(path: &str) -> bool {
+    path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+impl Target<'_> {
+    /// The dialect in which to answer and refuse.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Ask(Endpoint::Messages | Endpoint::CountTokens) | Self::Hello => Dialect::Anthropic,
+            Self::Models(dialect) | Self::Model { dialect, .. } => dialect,
+            Self::Ask(_) | Self::ResponsesSocket | Self::Health => Dialect::OpenAi,
+        }
+    }
+
+    fn with(self, method: &str, allow: &'static str, dialect: Dialect) -> Result<Self, RouteError> {
+        let is_allowed = allow.split(", ").any(|allowed| allowed == method);
+        if is_allowed { Ok(self) } else { Err(RouteError::Method { dialect, allow }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPENAI: Dialect = Dialect::OpenAi;
+    const ANTHROPIC: Dialect = Dialect::Anthropic;
+
+    fn line<'a>(method: &'a str, path: &'a str) -> Line<'a> {
+        Line { method, path, has_anthropic_version: false, is_websocket_upgrade: false }
+    }
+
+    fn located(line: Line<'_>) -> Result<Route<'_>, RouteError> {
+        locate(line, &|name| matches!(name, "openai" | "v1" | "healthz"))
+    }
+
+    #[test]
+    fn every_endpoint_is_found_by_its_path() {
+        for (path, endpoint, dialect) in [
+            ("/v1/chat/completions", Endpoint::ChatCompletions, OPENAI),
+            ("/v1/responses", Endpoint::Responses, OPENAI),
+            ("/v1/embeddings", Endpoint::Embeddings, OPENAI),
+            ("/v1/messages", Endpoint::Messages, ANTHROPIC),
+            ("/v1/messages/count_tokens", Endpoint::CountTokens, ANTHROPIC),
+        ] {
+            let route = located(line("POST", path)).unwrap();
+            assert_eq!(route, Route { target: Target::Ask(endpoint), provider: None, path });
+            assert_eq!(route.target.dialect(), dialect);
+            assert_eq!(located(line("GET", path)), Err(RouteError::Method { dialect, allow: "POST" }));
+        }
+    }
+
+    #[test]
+    fn a_provider_in_front_is_taken_off_the_path() {
+        let route = located(line("POST", "/openai/v1/responses")).unwrap();
+        assert_eq!((route.provider, route.path), (Some("openai"), "/v1/responses"));
+        let hello = located(line("HEAD", "/openai/api/hello")).unwrap();
+        assert_eq!((hello.provider, hello.target), (Some("openai"), Target::Hello));
+        for path in ["/other/v1/responses", "/openai", "/openai/", "//v1/responses", "/openai/healthz"] {
+            assert_eq!(located(line("POST", path)), Err(RouteError::Unknown { dialect: OPENAI }), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_provider_cannot_take_a_path_from_the_gateway() {
+        assert_eq!(located(line("POST", "/v1/messages")).unwrap().provider, None);
+        assert_eq!(located(line("GET", "/healthz")).unwrap().target, Target::Health);
+    }
+
+    #[test]
+    fn models_are_listed_in_the_dialect_that_asks() {
+        let anthropic = Line { has_anthropic_version: true, ..line("GET", "/v1/models") };
+        assert_eq!(located(anthropic).unwrap().target, Target::Models(ANTHROPIC));
+        assert_eq!(located(line("HEAD", "/v1/models")).unwrap().target, Target::Models(OPENAI));
+        assert_eq!(
+            located(line("POST", "/v1/models")),
+            Err(RouteError::Method { dialect: OPENAI, allow: "GET, HEAD" })
+        );
+    }
+
+    #[test]
+    fn one_model_is_found_by_an_id_that_may_have_slashes() {
+        let id = |path| located(line("GET", path)).map(|route| route.target);
+        let model = |id| Ok(Target::Model { dialect: OPENAI, id });
+        assert_eq!(id("/v1/models/gpt-4o"), model("gpt-4o"));
+        assert_eq!(id("/v1/models/meta-llama/Llama-4"), model("meta-llama/Llama-4"));
+        for path in ["/v1/models/", "/v1/models//a", "/v1/models/../keys", "/v1/models/a/"] {
+            assert_eq!(id(path), Err(RouteError::Unknown { dialect: OPENAI }), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_told_from_a_wrong_method() {
+        let upgrade = Line { is_websocket_upgrade: true, ..line("GET", "/v1/responses") };
+        assert_eq!(located(upgrade).unwrap().target, Target::ResponsesSocket);
+        let elsewhere = Line { is_websocket_upgrade: true, ..line("GET", "/v1/messages") };
+        assert_eq!(located(elsewhere), Err(RouteError::Method { dialect: ANTHROPIC, allow: "POST" }));
+    }
+
+    #[test]
+    fn paths_that_only_look_alike_are_unknown() {
+        for path in [
+            "",
+            "/",
+            "v1/messages",
+            "/v1/messages/",
+            "/V1/messages",
+            "/v1//messages",
+            "/v1/./messages",
+            "/v1/m%65ssages",
+        ] {
+            assert_eq!(located(line("POST", path)), Err(RouteError::Unknown { dialect: OPENAI }), "{path}");
+        }
+        let anthropic = Line { has_anthropic_version: true, ..line("POST", "/v1/complete") };
+        assert_eq!(located(anthropic), Err(RouteError::Unknown { dialect: ANTHROPIC }));
+    }
+}
