@@ -1,5 +1,41 @@
 //! The journey of a request, room by room.
+//!
+//! | step | room | Pingora phase | takes → gives | refuses with |
+//! |---|---|---|---|---|
+//! | 1 | `authenticate` | `request_filter` | headers → `Caller`; no body read yet, nothing asked of a store | 400, 401, 403 |
+//! | 2 | `attribute` | ” | `Caller` → `Account` | |
+//! | | `body` | ” | reads the whole body, once | 400, 408, 413 |
+//! | 3 | `authorize` | ” | `Account`, head of the body → `Grant` | 404, 503 |
+//! | 4 | `admit` | ” | `Grant` → `Admission`: a place in the journal is held | 503 |
+//! | 6 | `route` | ”, `upstream_peer`, `fail_to_connect` | choice → `Plan` → address | 502, 504 |
+//! | 7 | `relay` | `upstream_request_filter`, `request_body_filter`, `response_filter`, `response_body_filter` | `Admission` → `Commitment`; the answer passes and is metered | 502, 504, or the stream's error event |
+//! | 8 | `settle` | `logging` (or a drop) | `Commitment` → `Receipt` | never |
+//! | 9 | `report` | ” | `Receipt` → one `Record` → events and metrics | never |
+//!
+//! Step 5, `inspect`, has no room yet. The numbers are those of `docs/ARCHITECTURE.md`.
+//!
+//! The gateway does no I/O but HTTP: no files, no environment, no SQL, no tasks of its own. What it knows
+//! comes from the catalog, what it has to say goes into the journal.
 
+mod phases; // the only `impl ProxyHttp`: one call a phase
+mod receive; // everything before a provider is asked, in the order of the table
+mod journey; // what a request carries from room to room: an enum of stages
+mod authenticate; // 1 who is calling? → Caller
+mod attribute; // 2 on whose account? → Account
+mod body; // reads the body once and hands it upstream
+mod authorize; // 3 may they use this? → Grant
+mod admit; // 4 is there room? → Admission
+mod route; // 6 where does it go, and where next? → Plan
+mod relay; // 7 send it, stream the answer, meter it → Commitment
+mod settle; // 8 what did it cost? → Receipt
+mod report; // 9 write it down: one record, whatever ended it
+mod refusal; // every reason to say no: one table
+mod failure; // what is said and booked when a request does not end as it should
+mod respond; // answers of the gateway's own
 mod settings; // what the operator can set about it
 
+pub use journey::UnderWay;
+pub use phases::Gateway;
+pub use refusal::{Refusal, Row};
+pub use route::CONNECTS_MAX;
 pub use settings::{Settings, Timeouts};

@@ -19,10 +19,9 @@ pub struct Timeouts {
     pub body: Duration,
     /// For a connection to the provider to be made, TLS included.
     pub connect: Duration,
-    /// For the provider to begin its answer.
+    /// How long the provider may stay silent: before its answer, and between two pieces of it. Pingora counts
+    /// each read of an upstream connection alike, so this is one figure.
     pub first_byte: Duration,
-    /// Between two pieces of a provider's answer.
-    pub idle: Duration,
     /// For one piece of the answer to be taken by the client.
     pub write: Duration,
     /// For running requests to end after SIGTERM.
@@ -42,7 +41,6 @@ impl Default for Timeouts {
             body: seconds(60),
             connect: seconds(5),
             first_byte: seconds(120),
-            idle: seconds(60),
             write: seconds(60),
             drain: seconds(30 * 60),
         }

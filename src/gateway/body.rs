@@ -1,0 +1,102 @@
+//! Reads the request body once, lends it to the rooms and hands it upstream, also again for another attempt.
+//!
+//! Pingora chooses a provider before it reads a body; we must read first, because the body names the model.
+//! Pingora 0.9.1 will still forward a body that was read before, if its own retry buffer holds something: it
+//! then passes that buffer, at most 64 KiB, through `request_body_filter`, where ours is put in its place.
+//! So the buffer is switched on *late*, for the tail of the body alone. This relies on internals: the version
+//! is pinned, and `tests/e2e` holds the boundary at 65 535, 65 536, 65 537 and 131 073 bytes.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use super::refusal::Refusal;
+
+/// What Pingora's retry buffer holds at most (`BODY_BUF_LIMIT` in its HTTP/1 and HTTP/2 servers).
+const RETRY_BUFFER_BYTES: usize = 64 * 1024;
+/// What is set aside for a body on its sender's word alone; a larger one grows the buffer as it arrives.
+const RESERVED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why a body could not be had.
+pub enum BodyError {
+    Refused(Refusal),
+    /// The client went away or broke the framing; there is nobody to answer.
+    Client(Box<Error>),
+}
+
+/// Reads the whole body of at most `bytes_max` within `deadline`.
+pub async fn read(session: &mut Session, bytes_max: usize, deadline: Duration) -> Result<Bytes, BodyError> {
+    let announced = announced_length(session)?;
+    if announced.is_some_and(|length| length > bytes_max as u64) {
+        return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max }));
+    }
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        session.write_continue_response().await.map_err(client)?;
+    }
+    let reading = read_announced(session, announced, bytes_max);
+    match tokio::time::timeout(deadline, reading).await {
+        Ok(body) => body,
+        Err(_elapsed) => Err(BodyError::Refused(Refusal::BodyTimeout)),
+    }
+}
+
+async fn read_announced(session: &mut Session, announced: Option<u64>, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let mut body = BytesMut::with_capacity(announced.map_or(0, |length| RESERVED_BYTES_MAX.min(length as usize)));
+    loop {
+        let rest = announced.map(|length| (length as usize).saturating_sub(body.len()));
+        if rest.is_none_or(|rest| rest <= RETRY_BUFFER_BYTES) {
+            session.enable_retry_buffering();
+        }
+        let Some(piece) = session.read_request_body().await.map_err(client)? else { break };
+        if body.len() + piece.len() > bytes_max {
+            return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max }));
+        }
+        body.extend_from_slice(&piece);
+    }
+    if !body.is_empty() && session.get_retry_buffer().is_none() {
+        stand_in(session).await?;
+    }
+    Ok(body.freeze())
+}
+
+/// A chunked body of more than 64 KiB has overflowed the retry buffer. A request of one byte is parsed in its
+/// place so that the buffer holds something again, and the real header is put back.
+async fn stand_in(session: &mut Session) -> Result<(), BodyError> {
+    if !matches!(session.downstream_session.as_ref(), ServerSession::H1(_)) {
+        let why = "an HTTP/2 request body of more than 64 KiB needs a content-length".to_owned();
+        return Err(BodyError::Refused(Refusal::RequestMalformed(why)));
+    }
+    let header = session.req_header().clone();
+    let keepalive = session.get_keepalive();
+    session.set_pipelined_prefix(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"[..].into());
+    session.read_request().await.map_err(client)?;
+    session.enable_retry_buffering();
+    while session.read_request_body().await.map_err(client)?.is_some() {}
+    *session.req_header_mut() = header;
+    session.set_keepalive(keepalive);
+    Ok(())
+}
+
+/// What goes upstream when Pingora offers a piece of its retry buffer: nothing yet, or at the end the body.
+/// Never `None` before the end, which would end the upstream's body.
+pub fn forward(body: &Bytes, piece: &mut Option<Bytes>, end_of_stream: bool) {
+    *piece = Some(if end_of_stream { body.clone() } else { Bytes::new() });
+}
+
+fn announced_length(session: &Session) -> Result<Option<u64>, BodyError> {
+    let Some(value) = session.req_header().headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    let malformed = || BodyError::Refused(Refusal::RequestMalformed("its content-length is no number".into()));
+    length.map(Some).ok_or_else(malformed)
+}
+
+fn client(error: Box<Error>) -> BodyError {
+    BodyError::Client(match error.etype() {
+        ErrorType::HTTPStatus(_) => error,
+        _ => error.into_down(),
+    })
+}

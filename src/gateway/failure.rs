@@ -1,0 +1,128 @@
+//! What happens when a request does not end as it should: who failed, what the caller is told, how it is booked.
+
+use bytes::Bytes;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::domain::{Ended, Verdict};
+use crate::protocol::error::{self, ErrorFacts};
+
+use super::journey::{Journey, Stage};
+use super::refusal::Refusal;
+use super::relay::Answer;
+use super::report::{CLIENT_CLOSED_STATUS, Receipt};
+use super::respond;
+use super::route::Plan;
+
+/// What is still to be sent when the provider has ended the body. A stream without its dialect's last word gets
+/// an error event, because clients take a missing one for success or ask again without end; unless the provider
+/// has told of an error itself.
+pub fn complete(answer: &mut Answer, plan: &Plan, request_id: Option<&str>) -> Bytes {
+    let rest = answer.end();
+    if answer.told_error() {
+        answer.fail("in_stream_error");
+        return rest;
+    }
+    if answer.finished() || !answer.is_stream() {
+        return rest;
+    }
+    answer.fail("truncated");
+    let event = stream_event(&Refusal::UpstreamFailed("truncated"), answer, plan, request_id);
+    [rest, event.into()].concat().into()
+}
+
+/// Tells the caller of a failure, as far as it can still be told.
+pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey) -> FailToProxy {
+    let refusal = refusal(error);
+    let status = match (&mut journey.stage, session.response_written().is_some()) {
+        _ if *error.esource() == ErrorSource::Downstream => 0,
+        (Stage::Relaying(commitment, plan), true) => {
+            commitment.answer.fail(failure_kind(error));
+            if commitment.answer.is_stream() {
+                let rest = commitment.answer.end();
+                let event = stream_event(&refusal, &commitment.answer, plan, journey.request_id.as_deref());
+                // The client may be gone as well; then there is nobody to tell.
+                let _ = respond::end_stream(session, [rest.as_ref(), &event].concat()).await;
+            }
+            0
+        }
+        (_, true) => 0,
+        (stage, false) => {
+            let status = refusal.row().status;
+            if let Stage::Relaying(commitment, _) = stage {
+                commitment.answer.fail(failure_kind(error));
+                commitment.answer.answered(status);
+            }
+            let request_id = journey.request_id.as_deref().unwrap_or_default();
+            let _ = respond::refuse(session, &refusal, journey.dialect, request_id).await;
+            status.as_u16()
+        }
+    };
+    FailToProxy { error_code: status, can_reuse_downstream: false }
+}
+
+/// Settles whatever is still open when a request has ended.
+pub fn conclude(stage: Stage, error: Option<&Error>) {
+    match stage {
+        Stage::Arrived | Stage::Ended => {}
+        Stage::Admitted(admission, _) => {
+            let receipt = match error {
+                Some(error) if *error.esource() != ErrorSource::Downstream => {
+                    let status = refusal(error).row().status.as_u16();
+                    Receipt::unused(Verdict::Error, Some(failure_kind(error)), status, Ended::UpstreamFailed)
+                }
+                _ => client_closed(),
+            };
+            admission.into_book().close(receipt);
+        }
+        Stage::Relaying(commitment, _) => {
+            let ended = ended(&commitment.answer, error);
+            commitment.settle(ended);
+        }
+    }
+}
+
+fn client_closed() -> Receipt {
+    let ended = Ended::ClientClosed;
+    Receipt::unused(Verdict::Pass, Some(ended.label()), CLIENT_CLOSED_STATUS, ended)
+}
+
+/// A client that closes after the dialect's last word has got everything it asked for.
+fn ended(answer: &Answer, error: Option<&Error>) -> Ended {
+    match error.map(|error| error.esource()) {
+        Some(ErrorSource::Downstream) if answer.status().is_some() && answer.finished() => Ended::Complete,
+        Some(ErrorSource::Downstream) => Ended::ClientClosed,
+        Some(_) => Ended::UpstreamFailed,
+        None if answer.failure().is_some() => Ended::UpstreamFailed,
+        None => Ended::Complete,
+    }
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match failure_kind(error) {
+        "timeout" => Refusal::UpstreamTimeout,
+        kind => Refusal::UpstreamFailed(kind),
+    }
+}
+
+/// The kind of failure, as metrics and events name it.
+fn failure_kind(error: &Error) -> &'static str {
+    use ErrorType::*;
+    match error.etype() {
+        ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout => "timeout",
+        ConnectRefused | ConnectNoRoute | ConnectError | BindError | SocketError | ConnectProxyFailure => "connect",
+        TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup | HandshakeError => "tls",
+        InvalidHTTPHeader | H1Error | H2Error | H2Downgrade | InvalidH2 => "protocol",
+        ReadError | WriteError | ConnectionClosed => "closed",
+        _ if *error.esource() == ErrorSource::Upstream => "closed",
+        _ => "internal",
+    }
+}
+
+fn stream_event(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&str>) -> Vec<u8> {
+    let row = refusal.row();
+    let message = refusal.to_string();
+    let request_id = request_id.unwrap_or_default();
+    let facts = ErrorFacts { kind: row.kind, code: row.code, message: &message, request_id };
+    error::stream_event(plan.endpoint, answer.torn(), &facts)
+}

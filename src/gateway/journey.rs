@@ -1,0 +1,136 @@
+//! What a request carries from room to room.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use pingora::proxy::Session;
+use uuid::Uuid;
+
+use crate::catalog::KeyRecord;
+use crate::domain::{ModelPrice, Timestamp};
+use crate::protocol::{Dialect, client};
+
+use super::admit::Admission;
+use super::relay::Commitment;
+use super::route::Plan;
+
+/// The longest request id that is taken over from a caller, in characters.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// One request on its way through the gateway.
+pub struct Journey {
+    pub stage: Stage,
+    /// The caller's dialect and the request's id, once known: what answers of our own are shaped by.
+    pub dialect: Option<Dialect>,
+    pub request_id: Option<Arc<str>>,
+    _under_way: UnderWay,
+}
+
+/// Counts the requests under way, from their header's arrival to the end of their answer: what a shutdown
+/// waits for.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(Arc<()>);
+
+impl UnderWay {
+    /// How many requests are under way.
+    pub fn count(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
+}
+
+impl Journey {
+    pub fn new(under_way: &UnderWay) -> Self {
+        Self { stage: Stage::default(), dialect: None, request_id: None, _under_way: under_way.clone() }
+    }
+}
+
+/// How far a request has come. Money-like things live inside the stage that owns them, so that leaving a
+/// stage without accounting for them does not compile, and dropping one accounts for it.
+#[derive(Default)]
+pub enum Stage {
+    /// Not judged yet.
+    #[default]
+    Arrived,
+    /// Allowed to go, and nothing has been sent to a provider yet.
+    Admitted(Box<Admission>, Box<Plan>),
+    /// The provider has been asked: from here on it may cost money.
+    Relaying(Box<Commitment>, Box<Plan>),
+    /// Answered, refused or settled.
+    Ended,
+}
+
+/// What is known about a request before it is judged; its record is made from this.
+#[derive(Clone)]
+pub struct Facts {
+    pub request_id: Arc<str>,
+    pub started: Instant,
+    pub started_at: Timestamp,
+    pub client: &'static str,
+    pub address: Option<IpAddr>,
+    pub dialect: Dialect,
+    pub endpoint: &'static str,
+    pub key: Arc<KeyRecord>,
+    pub organization: Arc<str>,
+    pub provider: Option<Arc<str>>,
+    pub model: Option<Arc<str>>,
+    pub price: Option<Arc<ModelPrice>>,
+    pub stream: bool,
+    pub request_bytes: u64,
+    /// How long the client took to send its body, which is no overhead of ours.
+    pub body_wait: Duration,
+}
+
+/// What is known about a request the moment it arrives.
+pub struct Arrival {
+    pub request_id: Arc<str>,
+    pub started: Instant,
+    pub started_at: Timestamp,
+    pub client: &'static str,
+    pub address: Option<IpAddr>,
+}
+
+impl Arrival {
+    pub fn of(session: &Session) -> Self {
+        let headers = &session.req_header().headers;
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        Self {
+            request_id: request_id(text("x-request-id")),
+            started: Instant::now(),
+            started_at: now(),
+            client: client::name(text("user-agent")),
+            address,
+        }
+    }
+}
+
+/// The wall clock, for stamps; durations are measured with [`Instant`].
+pub fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+/// The caller's request id if it is sane, else a new one.
+fn request_id(offered: Option<&str>) -> Arc<str> {
+    let sane = |id: &&str| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    match offered.filter(sane) {
+        Some(id) => id.into(),
+        None => Uuid::now_v7().to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_taken_over_only_if_it_is_harmless() {
+        assert_eq!(&*request_id(Some("abc-1.2_3")), "abc-1.2_3");
+        for odd in [None, Some(""), Some("a b"), Some("a\"b"), Some("é"), Some(&*"x".repeat(129))] {
+            assert_eq!(request_id(odd).len(), 36, "{odd:?}");
+        }
+    }
+}

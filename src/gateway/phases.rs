@@ -1,0 +1,236 @@
+//! The only `impl ProxyHttp`: each phase calls the rooms the table in `gateway/mod.rs` names for it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header;
+use log::{debug, warn};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use crate::catalog::CurrentCatalog;
+use crate::domain::{Pepper, Verdict};
+use crate::journal::Journal;
+
+use super::journey::{Arrival, Journey, Stage, UnderWay};
+use super::receive::{Reception, receive};
+use super::relay::{self, Answer, Commitment};
+use super::respond::{REQUEST_ID, SERVER_TIMING, VERDICT};
+use super::route::{CONNECTS_MAX, Resolver};
+use super::{Settings, body, failure};
+
+/// How long a client's idle connection is kept between two requests, in seconds. Longer than what clients'
+/// pools use, so that it is the client that closes.
+const KEEPALIVE_SECONDS: u64 = 75;
+
+/// The request path and what it reads and writes: knowledge from the catalog, facts into the journal.
+pub struct Gateway {
+    pub(super) catalog: Arc<CurrentCatalog>,
+    pub(super) journal: Journal,
+    pub(super) pepper: Pepper,
+    pub(super) settings: Settings,
+    resolver: Resolver,
+    under_way: UnderWay,
+}
+
+impl Gateway {
+    pub fn new(catalog: Arc<CurrentCatalog>, journal: Journal, pepper: Pepper, settings: Settings) -> Self {
+        let (resolver, under_way) = (Resolver::default(), UnderWay::default());
+        Self { catalog, journal, pepper, settings, resolver, under_way }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The requests under way, to be watched while the gateway stops.
+    pub fn under_way(&self) -> UnderWay {
+        UnderWay::clone(&self.under_way)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Journey;
+
+    fn new_ctx(&self) -> Journey {
+        Journey::new(&self.under_way)
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _journey: &mut Journey) -> Result<()> {
+        session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        session.set_write_timeout(Some(self.settings.timeouts.write));
+        Ok(())
+    }
+
+    /// Everything that is decided before a provider is asked. `true`: the answer has been given here.
+    async fn request_filter(&self, session: &mut Session, journey: &mut Journey) -> Result<bool> {
+        let arrival = Arrival::of(session);
+        journey.request_id = Some(arrival.request_id.clone());
+        match receive(self, session, journey, arrival).await? {
+            Reception::Forward(admission, plan) => {
+                journey.stage = Stage::Admitted(admission, plan);
+                Ok(false)
+            }
+            Reception::Answered => {
+                journey.stage = Stage::Ended;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, journey: &mut Journey) -> Result<Box<HttpPeer>> {
+        let Stage::Admitted(_, plan) = &journey.stage else { return lost() };
+        let base_url = &plan.provider.base_url;
+        let timeouts = &self.settings.timeouts;
+        let addresses = self.resolver.addresses(base_url.host(), base_url.port(), timeouts.connect).await;
+        let unresolved = |_| Error::explain(ErrorType::ConnectNoRoute, "the provider's name has no address").into_up();
+        let peer = plan.peer(&addresses.map_err(unresolved)?, timeouts);
+        peer.map(Box::new).ok_or_else(|| Error::new(ErrorType::ConnectNoRoute).into_up())
+    }
+
+    /// Nothing has been sent yet, so another address may be tried without asking twice for the same answer.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        journey: &mut Journey,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Stage::Admitted(_, plan) = &mut journey.stage {
+            plan.connects += 1;
+            error.set_retry(plan.connects < CONNECTS_MAX);
+        }
+        error
+    }
+
+    /// The last moment before a provider is asked: here the admission becomes a commitment.
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        journey: &mut Journey,
+    ) -> Result<()> {
+        let stage = std::mem::replace(&mut journey.stage, Stage::Ended);
+        let Stage::Admitted(admission, plan) = stage else { return lost() };
+        let answer = Answer::awaited(plan.endpoint, plan.hide_usage);
+        journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer)), plan);
+        let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
+        relay::address(request, plan)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        piece: &mut Option<Bytes>,
+        end_of_stream: bool,
+        journey: &mut Journey,
+    ) -> Result<()> {
+        let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
+        body::forward(&plan.body, piece, end_of_stream);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        journey: &mut Journey,
+    ) -> Result<()> {
+        let Stage::Relaying(commitment, _) = &mut journey.stage else { return lost() };
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        commitment.answer.begin(response.status, &response.headers);
+        if commitment.answer.edits() {
+            response.remove_header(&header::CONTENT_LENGTH);
+        }
+        if let Some(theirs) = response.remove_header(&REQUEST_ID) {
+            response.insert_header(relay::UPSTREAM_REQUEST_ID, theirs)?;
+        }
+        if let Some(id) = &journey.request_id {
+            response.insert_header(REQUEST_ID, &**id)?;
+        }
+        response.insert_header(VERDICT, Verdict::Pass.label())?;
+        let overhead = commitment.overhead().as_secs_f64() * 1e3;
+        response.insert_header(SERVER_TIMING, format!("kt;dur={overhead:.3}"))?;
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        piece: &mut Option<Bytes>,
+        end_of_stream: bool,
+        journey: &mut Journey,
+    ) -> Result<Option<std::time::Duration>> {
+        let Stage::Relaying(commitment, plan) = &mut journey.stage else { return lost() };
+        let answer = &mut commitment.answer;
+        let mut sent = piece.take().map(|piece| answer.take(piece));
+        if end_of_stream {
+            let rest = failure::complete(answer, plan, journey.request_id.as_deref());
+            if !rest.is_empty() {
+                sent = Some(match sent {
+                    Some(sent) if !sent.is_empty() => [sent, rest].concat().into(),
+                    _ => rest,
+                });
+            }
+        }
+        *piece = sent;
+        Ok(None)
+    }
+
+    /// A provider that has been asked is never asked again: the answer may have cost money already.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        _session: &mut Session,
+        error: Box<Error>,
+        _journey: &mut Journey,
+        _reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("at {}", peer.sni));
+        error.set_retry(false);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, journey: &mut Journey) -> FailToProxy
+    where
+        Journey: Send + Sync,
+    {
+        failure::answer(session, error, journey).await
+    }
+
+    /// The end of every request that was not dropped on its way: what is still open is settled.
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, journey: &mut Journey) {
+        failure::conclude(std::mem::replace(&mut journey.stage, Stage::Ended), error);
+    }
+
+    /// Pingora would log each failure with the request's path; the record says it better.
+    fn suppress_error_log(&self, _session: &Session, _journey: &Journey, error: &Error) -> bool {
+        match error.esource() {
+            ErrorSource::Downstream => debug!("client: {error}"),
+            _ => warn!("request failed: {error}"),
+        }
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _journey: &Journey,
+        error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        debug!("trying the next address: {error}");
+        true
+    }
+}
+
+/// A phase met a request in a stage that cannot occur there.
+fn lost<T>() -> Result<T> {
+    Err(Error::explain(ErrorType::InternalError, "the request is in no stage for this phase"))
+}

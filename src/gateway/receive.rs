@@ -1,0 +1,297 @@
+//! Everything that happens to a request before a provider is asked, in the order of the table.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::catalog::{Catalog, KeyRecord};
+use crate::domain::{Ended, Verdict};
+use crate::protocol::ask::{self, AskError, AskHead};
+use crate::protocol::models::{self, ModelEntry};
+use crate::protocol::route::{Line, Route, RouteError, Target, locate};
+use crate::protocol::{Dialect, Endpoint};
+
+use super::admit::{Admission, Room, hold};
+use super::attribute::{Account, attribute};
+use super::authenticate::{Unauthenticated, authenticate};
+use super::authorize::{Grant, Wanted, authorize, authorize_listing, listed_models};
+use super::body::{self, BodyError};
+use super::journey::{Arrival, Facts, Journey, now};
+use super::phases::Gateway;
+use super::refusal::Refusal;
+use super::report::{Entry, Receipt};
+use super::respond;
+use super::route::Plan;
+
+const JSON: &str = "application/json";
+
+/// What came of a request before any provider was asked.
+pub enum Reception {
+    Forward(Box<Admission>, Box<Plan>),
+    /// The gateway answered, by itself or with a refusal.
+    Answered,
+}
+
+/// Why a request goes no further.
+enum Stop {
+    Refused(Refusal),
+    /// The client went away; there is nobody to answer.
+    Gone(Box<pingora::Error>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A request that was judged and may go on, and the room held for it.
+enum Judged {
+    Forward(Room, Box<Plan>),
+    /// The gateway answers with this body.
+    Answer(Room, Vec<u8>),
+}
+
+/// Judges a request, records the verdict and gives the answers that need no provider.
+pub async fn receive(
+    gateway: &Gateway,
+    session: &mut Session,
+    journey: &mut Journey,
+    arrival: Arrival,
+) -> Result<Reception> {
+    let catalog = gateway.catalog.load();
+    let head = session.req_header().clone();
+    let request_id = arrival.request_id.clone();
+    let located = locate(line(&head), &|name| catalog.routing.provider(name).is_some());
+    let dialect = dialect(&located);
+    journey.dialect = Some(dialect);
+    if let Ok(Route { target: Target::Hello | Target::Health, .. }) = located {
+        respond::answer(session, StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"), &request_id).await?;
+        return Ok(Reception::Answered);
+    }
+    let (account, mut entry) = match enter(gateway, &catalog, &head, arrival, dialect, &located) {
+        Ok(entered) => entered,
+        Err(refusal) => {
+            respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
+            return Ok(Reception::Answered);
+        }
+    };
+    match judge(gateway, session, &catalog, &account, &mut entry, &head, located).await {
+        Ok(Judged::Forward(room, plan)) => {
+            let admission = room.admit(entry, catalog.prices.clone());
+            Ok(Reception::Forward(Box::new(admission), plan))
+        }
+        Ok(Judged::Answer(room, body)) => {
+            let admission = room.admit(entry, catalog.prices.clone());
+            let receipt = Receipt::unused(Verdict::Pass, None, StatusCode::OK.as_u16(), Ended::Complete);
+            admission.into_book().close(Receipt { response_bytes: body.len() as u64, ..receipt });
+            respond::answer(session, StatusCode::OK, JSON, body.into(), &request_id).await?;
+            Ok(Reception::Answered)
+        }
+        Err(Stop::Refused(refusal)) => {
+            entry.refuse(&refusal);
+            respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
+            Ok(Reception::Answered)
+        }
+        Err(Stop::Gone(error)) => Err(error),
+    }
+}
+
+/// Steps 1 and 2: whose request is it, and where will it be recorded? A refusal that returns from here has been
+/// recorded as far as it can be.
+fn enter(
+    gateway: &Gateway,
+    catalog: &Catalog,
+    head: &RequestHeader,
+    arrival: Arrival,
+    dialect: Dialect,
+    located: &Result<Route<'_>, RouteError>,
+) -> Result<(Account, Entry), Refusal> {
+    let metrics = gateway.journal.metrics();
+    let facts = |key, organization| facts(arrival, key, organization, dialect, located);
+    match authenticate(&head.headers, catalog, &gateway.pepper, now()) {
+        Ok(caller) => {
+            let account = attribute(&caller, catalog);
+            let slot = gateway.journal.reserve().map_err(|_full| {
+                metrics.journal_dropped(1);
+                Refusal::AuditUnavailable
+            })?;
+            let facts = facts(account.key().clone(), account.organization().clone());
+            Ok((account, Entry::new(facts, slot)))
+        }
+        Err(Unauthenticated { refusal, key }) => {
+            // Nobody is told that a WebSocket needs a key: clients then try again for seconds, while 426 makes
+            // them fall back to a POST at once, which tells them.
+            let refusal = if is_socket(located) { Refusal::WebsocketUnsupported } else { refusal };
+            match key.map(|key| (key, gateway.journal.reserve())) {
+                Some((key, Ok(slot))) => {
+                    Entry::new(facts(key, catalog.organization.clone()), slot).refuse(&refusal);
+                }
+                Some((_, Err(_full))) => metrics.journal_dropped(1),
+                None => metrics.stranger_refused(refusal.row().code),
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Steps 3, 4 and 6: what does it ask for, may it have that, is there room, and where does it go?
+async fn judge(
+    gateway: &Gateway,
+    session: &mut Session,
+    catalog: &Catalog,
+    account: &Account,
+    entry: &mut Entry,
+    head: &RequestHeader,
+    located: Result<Route<'_>, RouteError>,
+) -> Result<Judged, Stop> {
+    let route = located.map_err(|error| match error {
+        RouteError::Unknown { .. } => Refusal::RouteUnknown,
+        RouteError::Method { allow, .. } => Refusal::MethodNotAllowed { allow },
+    })?;
+    match route.target {
+        Target::Ask(endpoint) => {
+            let body = read_body(gateway, session, entry).await?;
+            let (grant, plan) = ask_provider(catalog, account, entry, head, &route, endpoint, body)?;
+            Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
+        }
+        Target::Models(dialect) => {
+            let models = listed_models(account, catalog, dialect);
+            let entries = models.iter().map(|(id, owner)| ModelEntry { id, owner });
+            let room = hold(&authorize_listing(account), &gateway.journal)?;
+            Ok(Judged::Answer(room, models::list(dialect, entries)))
+        }
+        Target::Model { dialect, id } => {
+            let models = listed_models(account, catalog, dialect);
+            let found = models.iter().find(|(name, _)| **name == *id);
+            let unknown = || Refusal::ModelUnknown("This model is not among those GET /v1/models lists.".into());
+            let (id, owner) = found.ok_or_else(unknown)?;
+            let room = hold(&authorize_listing(account), &gateway.journal)?;
+            Ok(Judged::Answer(room, models::one(dialect, ModelEntry { id, owner })))
+        }
+        Target::ResponsesSocket => Err(Refusal::WebsocketUnsupported.into()),
+        Target::Hello | Target::Health => Err(Refusal::RouteUnknown.into()),
+    }
+}
+
+async fn read_body(gateway: &Gateway, session: &mut Session, entry: &mut Entry) -> Result<Bytes, Stop> {
+    let begun = Instant::now();
+    let body = body::read(session, gateway.settings.body_bytes_max, gateway.settings.timeouts.body).await;
+    entry.facts.body_wait = begun.elapsed();
+    let body = body.map_err(|error| match error {
+        BodyError::Refused(refusal) => Stop::Refused(refusal),
+        BodyError::Client(error) => Stop::Gone(error),
+    })?;
+    entry.facts.request_bytes = body.len() as u64;
+    Ok(body)
+}
+
+/// Reads what a body asks for, and finds who may answer it.
+fn ask_provider(
+    catalog: &Catalog,
+    account: &Account,
+    entry: &mut Entry,
+    head: &RequestHeader,
+    route: &Route<'_>,
+    endpoint: Endpoint,
+    body: Bytes,
+) -> Result<(Grant, Plan), Refusal> {
+    refuse_encoded(&head.headers)?;
+    let ask: AskHead = ask::read(endpoint, &body).map_err(unreadable)?;
+    entry.facts.stream = ask.stream;
+    entry.facts.model = Some(ask.model.as_str().into());
+    let wanted = Wanted { dialect: entry.facts.dialect, model: &ask.model, addressed: route.provider };
+    let grant = authorize(account, &wanted, catalog)?;
+    let Some(choice) = grant.choice() else { return Err(Refusal::RouteUnknown) };
+    entry.facts.provider = Some(choice.provider.name.clone());
+    let served = choice.serves.as_deref();
+    entry.facts.price = catalog.prices.find(served.unwrap_or(&ask.model)).cloned();
+    let hide_usage = ask.lacks_usage(endpoint);
+    let body = ask::splice(&body, &ask.edits(served, hide_usage));
+    let path = match head.uri.query() {
+        Some(query) => &format!("{}?{query}", route.path),
+        None => route.path,
+    };
+    let target = choice.provider.base_url.target(path);
+    let plan = Plan { provider: choice.provider.clone(), endpoint, target, body, hide_usage, connects: 0 };
+    Ok((grant, plan))
+}
+
+fn facts(
+    arrival: Arrival,
+    key: Arc<KeyRecord>,
+    organization: Arc<str>,
+    dialect: Dialect,
+    located: &Result<Route<'_>, RouteError>,
+) -> Facts {
+    Facts {
+        request_id: arrival.request_id,
+        started: arrival.started,
+        started_at: arrival.started_at,
+        client: arrival.client,
+        address: arrival.address,
+        dialect,
+        endpoint: endpoint_label(located),
+        key,
+        organization,
+        provider: None,
+        model: None,
+        price: None,
+        stream: false,
+        request_bytes: 0,
+        body_wait: Duration::ZERO,
+    }
+}
+
+fn line(head: &RequestHeader) -> Line<'_> {
+    let upgrade = head.headers.get(header::UPGRADE);
+    Line {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        has_anthropic_version: head.headers.contains_key("anthropic-version"),
+        is_websocket_upgrade: upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")),
+    }
+}
+
+fn dialect(located: &Result<Route<'_>, RouteError>) -> Dialect {
+    match located {
+        Ok(route) => route.target.dialect(),
+        Err(RouteError::Unknown { dialect } | RouteError::Method { dialect, .. }) => *dialect,
+    }
+}
+
+/// The endpoint's name in events; `unknown` for paths the gateway does not have.
+fn endpoint_label(located: &Result<Route<'_>, RouteError>) -> &'static str {
+    match located {
+        Ok(Route { target: Target::Ask(endpoint), .. }) => endpoint.label(),
+        Ok(Route { target: Target::Models(_) | Target::Model { .. }, .. }) => Endpoint::Models.label(),
+        Ok(Route { target: Target::ResponsesSocket, .. }) => Endpoint::Responses.label(),
+        Ok(Route { target: Target::Hello | Target::Health, .. }) | Err(_) => "unknown",
+    }
+}
+
+fn is_socket(located: &Result<Route<'_>, RouteError>) -> bool {
+    matches!(located, Ok(Route { target: Target::ResponsesSocket, .. }))
+}
+
+/// No client compresses its requests, and a body that cannot be read cannot be judged.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Refusal::RequestMalformed("its body is compressed; send it without content-encoding".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unreadable(error: AskError) -> Refusal {
+    match error {
+        AskError::Ambiguous { .. } => Refusal::RequestAmbiguous(error.to_string()),
+        error => Refusal::RequestMalformed(error.to_string()),
+    }
+}

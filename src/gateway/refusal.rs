@@ -1,0 +1,173 @@
+//! Every reason to say no: the one table of statuses, codes and sentences.
+//!
+//! A row's code and status are what users may rely on (`docs/REFUSALS.md` is compared with this table). The
+//! sentence says what to do next and never repeats a credential.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::domain::{KeyTextError, Verdict};
+use crate::protocol::error::ErrorKind;
+
+/// Why a request is not answered by a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    RequestMalformed(String),
+    RequestAmbiguous(String),
+    ConflictingCredentials,
+    KeyMissing,
+    KeyMalformed(KeyTextError),
+    KeyUnknown,
+    KeyExpired,
+    KeyRevoked,
+    KeyWrongKind(&'static str),
+    PassthroughDisabled,
+    RouteUnknown,
+    ModelUnknown(String),
+    MethodNotAllowed { allow: &'static str },
+    BodyTooLarge { limit: usize },
+    BodyTimeout,
+    WebsocketUnsupported,
+    AuditUnavailable,
+    NoProvider(String),
+    UpstreamFailed(&'static str),
+    UpstreamTimeout,
+}
+
+/// One row of the table.
+pub struct Row {
+    pub status: StatusCode,
+    pub code: &'static str,
+    /// The error type of the caller's dialect; clients decide by it whether to try again.
+    pub kind: ErrorKind,
+    /// Whether the same request may work in a moment. Where not, clients are told so.
+    pub retry: bool,
+}
+
+impl Refusal {
+    /// One refusal for each row of the table, for reference tests and documentation.
+    pub fn examples() -> Vec<Self> {
+        vec![
+            Self::RequestMalformed(String::new()),
+            Self::RequestAmbiguous(String::new()),
+            Self::ConflictingCredentials,
+            Self::KeyMissing,
+            Self::KeyMalformed(KeyTextError::Checksum),
+            Self::KeyUnknown,
+            Self::KeyExpired,
+            Self::KeyRevoked,
+            Self::KeyWrongKind("gateway"),
+            Self::PassthroughDisabled,
+            Self::RouteUnknown,
+            Self::ModelUnknown(String::new()),
+            Self::MethodNotAllowed { allow: "POST" },
+            Self::BodyTimeout,
+            Self::BodyTooLarge { limit: 0 },
+            Self::WebsocketUnsupported,
+            Self::UpstreamFailed("connect"),
+            Self::AuditUnavailable,
+            Self::NoProvider(String::new()),
+            Self::UpstreamTimeout,
+        ]
+    }
+
+    pub fn row(&self) -> Row {
+        use ErrorKind::*;
+        let row = |status, code, kind| Row { status, code, kind, retry: false };
+        let may_retry = |status, code, kind| Row { status, code, kind, retry: true };
+        match self {
+            Self::RequestMalformed(_) => row(StatusCode::BAD_REQUEST, "request_malformed", InvalidRequest),
+            Self::RequestAmbiguous(_) => row(StatusCode::BAD_REQUEST, "request_ambiguous", InvalidRequest),
+            Self::ConflictingCredentials => row(StatusCode::BAD_REQUEST, "conflicting_credentials", InvalidRequest),
+            Self::KeyMissing => row(StatusCode::UNAUTHORIZED, "key_missing", Authentication),
+            Self::KeyMalformed(_) => row(StatusCode::UNAUTHORIZED, "key_malformed", Authentication),
+            Self::KeyUnknown => row(StatusCode::UNAUTHORIZED, "key_unknown", Authentication),
+            Self::KeyExpired => row(StatusCode::UNAUTHORIZED, "key_expired", Authentication),
+            Self::KeyRevoked => row(StatusCode::UNAUTHORIZED, "key_revoked", Authentication),
+            Self::KeyWrongKind(_) => row(StatusCode::UNAUTHORIZED, "key_wrong_kind", Authentication),
+            Self::PassthroughDisabled => row(StatusCode::FORBIDDEN, "passthrough_disabled", Permission),
+            Self::RouteUnknown => row(StatusCode::NOT_FOUND, "route_unknown", NotFound),
+            Self::ModelUnknown(_) => row(StatusCode::NOT_FOUND, "model_unknown", NotFound),
+            Self::MethodNotAllowed { .. } => row(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", InvalidRequest),
+            Self::BodyTimeout => row(StatusCode::REQUEST_TIMEOUT, "body_timeout", InvalidRequest),
+            Self::BodyTooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", InvalidRequest),
+            Self::WebsocketUnsupported => row(StatusCode::UPGRADE_REQUIRED, "websocket_unsupported", InvalidRequest),
+            Self::UpstreamFailed(_) => may_retry(StatusCode::BAD_GATEWAY, "upstream_failed", Api),
+            Self::AuditUnavailable => may_retry(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", Overloaded),
+            Self::NoProvider(_) => row(StatusCode::SERVICE_UNAVAILABLE, "no_provider", Overloaded),
+            Self::UpstreamTimeout => may_retry(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", Timeout),
+        }
+    }
+
+    /// The verdict events show.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::UpstreamFailed(_) | Self::UpstreamTimeout | Self::AuditUnavailable | Self::NoProvider(_) => {
+                Verdict::Error
+            }
+            _ => Verdict::Deny,
+        }
+    }
+
+    /// Seconds after which trying again makes sense, where that is known.
+    pub fn retry_after(&self) -> Option<u32> {
+        matches!(self, Self::AuditUnavailable).then_some(1)
+    }
+}
+
+/// The sentence the caller reads.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestMalformed(what) => write!(f, "The request cannot be read: {what}."),
+            Self::RequestAmbiguous(what) => write!(f, "The request can be read in two ways: {what}."),
+            Self::ConflictingCredentials => f.write_str(
+                "The request carries two different Keeptrusts keys. Send one access key; if your client has two \
+                 settings for a key, set only one of them.",
+            ),
+            Self::KeyMissing => f.write_str(
+                "No access key was sent. Set your client's API key to your Keeptrusts access key (kt_ak_…); it is \
+                 read from Authorization: Bearer, x-api-key, api-key or x-goog-api-key.",
+            ),
+            Self::KeyMalformed(error) => write!(f, "The access key cannot be right: {error}."),
+            Self::KeyUnknown => f.write_str(
+                "This access key is well-formed but not known here. Check that it was made for this installation, \
+                 or ask whoever runs it for a new one.",
+            ),
+            Self::KeyExpired => f.write_str("This access key has expired. Ask whoever issued it for a new one."),
+            Self::KeyRevoked => f.write_str("This access key was revoked. Ask whoever issued it for a new one."),
+            Self::KeyWrongKind(kind) => {
+                write!(f, "This is a {kind} key, which cannot be used for traffic. Use an access key (kt_ak_…).")
+            }
+            Self::PassthroughDisabled => f.write_str(
+                "This looks like a provider's own key, and this gateway does not pass those through. Set your \
+                 client's API key to your Keeptrusts access key (kt_ak_…).",
+            ),
+            Self::RouteUnknown => f.write_str(
+                "The gateway has no such path. Check the base URL: OpenAI clients use …/v1, Anthropic clients the \
+                 address alone.",
+            ),
+            Self::ModelUnknown(why) => f.write_str(why),
+            Self::MethodNotAllowed { allow } => {
+                write!(f, "This path exists, but takes only {allow}: check the request's method.")
+            }
+            Self::BodyTooLarge { limit } => {
+                write!(f, "The request body is larger than this gateway takes ({limit} bytes). Send a smaller one.")
+            }
+            Self::BodyTimeout => f.write_str("The request body did not arrive in time. Send the request again."),
+            Self::WebsocketUnsupported => f.write_str(
+                "This gateway takes no WebSocket connections. Send the request as an HTTP POST; clients that try \
+                 WebSockets first fall back to it by themselves.",
+            ),
+            Self::AuditUnavailable => f.write_str(
+                "The gateway cannot record requests at the moment and therefore takes none. Try again shortly.",
+            ),
+            Self::NoProvider(why) => f.write_str(why),
+            Self::UpstreamFailed(_) => {
+                f.write_str("The provider could not be reached or broke off its answer. Try again shortly.")
+            }
+            Self::UpstreamTimeout => f.write_str("The provider did not answer in time. Try again shortly."),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The provider's answer as it passes: metered, and remembered for the books.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+
+use crate::domain::{Ended, Usage};
+use crate::protocol::error::Torn;
+use crate::protocol::meter::{AnswerForm, Meter};
+use crate::protocol::{Endpoint, estimate};
+
+/// What has been seen of an answer so far.
+pub struct Answer {
+    endpoint: Endpoint,
+    /// Whether usage was asked for on the caller's behalf, and is kept from it.
+    hide_usage: bool,
+    status: Option<StatusCode>,
+    form: AnswerForm,
+    /// Only answers that succeeded are metered.
+    meter: Option<Meter>,
+    first_byte: Option<Instant>,
+    bytes: u64,
+    failure: Option<&'static str>,
+}
+
+impl Answer {
+    pub fn awaited(endpoint: Endpoint, hide_usage: bool) -> Self {
+        Self {
+            endpoint,
+            hide_usage,
+            status: None,
+            form: AnswerForm::Plain,
+            meter: None,
+            first_byte: None,
+            bytes: 0,
+            failure: None,
+        }
+    }
+
+    /// Takes note of the answer's head.
+    pub fn begin(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+        let stream = content_type.to_ascii_lowercase().starts_with(b"text/event-stream");
+        self.status = Some(status);
+        self.form = if stream { AnswerForm::Stream } else { AnswerForm::Plain };
+        self.meter = status.is_success().then(|| Meter::new(self.endpoint, self.form, self.hide_usage));
+        if status.is_server_error() {
+            self.failure = Some("upstream_status");
+        }
+    }
+
+    /// Whether the body can differ in length from the provider's.
+    pub fn edits(&self) -> bool {
+        self.hide_usage && self.meter.is_some()
+    }
+
+    pub fn is_stream(&self) -> bool {
+        self.form == AnswerForm::Stream
+    }
+
+    /// Takes a piece of the body and gives back what is to be sent on now.
+    pub fn take(&mut self, piece: Bytes) -> Bytes {
+        if self.first_byte.is_none() && !piece.is_empty() {
+            self.first_byte = Some(Instant::now());
+        }
+        let sent = match &mut self.meter {
+            Some(meter) => meter.take(piece),
+            None => piece,
+        };
+        self.bytes += sent.len() as u64;
+        sent
+    }
+
+    /// Ends the body: what was held back and must still go out.
+    pub fn end(&mut self) -> Bytes {
+        let rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        self.bytes += rest.len() as u64;
+        rest
+    }
+
+    /// Whether everything that belongs to the answer has passed, by the dialect's own sign.
+    pub fn finished(&self) -> bool {
+        self.meter.as_ref().is_none_or(Meter::finished)
+    }
+
+    /// Whether the provider told of an error inside its answer.
+    pub fn told_error(&self) -> bool {
+        self.meter.as_ref().is_some_and(|meter| meter.usage().has_error)
+    }
+
+    /// Takes note of why the provider failed.
+    pub fn fail(&mut self, kind: &'static str) {
+        self.failure = Some(kind);
+    }
+
+    /// Takes note of the status of an answer of our own.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    pub fn status(&self) -> Option<u16> {
+        self.status.map(|status| status.as_u16())
+    }
+
+    pub fn failure(&self) -> Option<&'static str> {
+        self.failure
+    }
+
+    pub fn first_byte(&self) -> Option<Instant> {
+        self.first_byte
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn model_served(&self) -> Option<&str> {
+        self.meter.as_ref()?.usage().model_served.as_deref()
+    }
+
+    /// What of an unfinished event the client already has.
+    pub fn torn(&self) -> Torn<'_> {
+        self.meter.as_ref().map_or(Torn::Nothing, Meter::torn)
+    }
+
+    /// The use this answer stands for. `request_bytes` bounds what the model was given where the provider did
+    /// not get to say.
+    pub fn usage(&self, request_bytes: u64, ended: Ended) -> Usage {
+        let Some(meter) = &self.meter else { return Usage::default() };
+        let usage = estimate::usage(self.endpoint, meter.usage(), request_bytes);
+        Usage { complete: usage.complete && ended == Ended::Complete, ..usage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_answer_uses_nothing() {
+        let mut answer = Answer::awaited(Endpoint::ChatCompletions, false);
+        answer.begin(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
+        assert_eq!(answer.take(Bytes::from_static(b"{}")), "{}");
+        assert_eq!(answer.usage(4_000, Ended::Complete), Usage::default());
+        assert_eq!(answer.failure(), Some("upstream_status"));
+    }
+}

@@ -1,0 +1,90 @@
+//! 7 Send it, stream the answer, meter it.
+//!
+//! From the moment a request's header goes to the provider its [`Admission`] is a [`Commitment`]: it may cost
+//! money, whatever ends it. What it does not do: decide what the use costs; that is `settle`.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType, Result};
+
+use super::admit::Admission;
+use super::authenticate::CREDENTIAL_HEADERS;
+use super::report::{Book, Receipt};
+use super::route::Plan;
+use super::settle::settle;
+use crate::domain::Ended;
+
+mod answer; // the provider's answer as it passes: metered, and remembered for the books
+
+pub use answer::Answer;
+
+/// A request that a provider has been asked. It must be settled; dropping it settles it as cut off by a
+/// shutdown.
+pub struct Commitment {
+    book: Option<Book>,
+    pub answer: Answer,
+}
+
+impl Commitment {
+    pub fn new(admission: Admission, answer: Answer) -> Self {
+        Self { book: Some(admission.into_book()), answer }
+    }
+
+    /// What the gateway itself added before the provider was asked.
+    pub fn overhead(&self) -> Duration {
+        self.book.as_ref().and_then(|book| book.opening().overhead).unwrap_or_default()
+    }
+
+    /// Settles the request and records its end.
+    pub fn settle(mut self, ended: Ended) {
+        self.close(ended);
+    }
+
+    fn close(&mut self, ended: Ended) {
+        if let Some(book) = self.book.take() {
+            let receipt: Receipt = settle(&book, &self.answer, ended);
+            book.close(receipt);
+        }
+    }
+}
+
+impl Drop for Commitment {
+    fn drop(&mut self) {
+        self.close(Ended::Shutdown);
+    }
+}
+
+/// Makes the caller's header the provider's: its target, its host, its credential, the body's length.
+///
+/// Hop-by-hop headers are gone already; the credential is put in after that, so that a caller's `Connection`
+/// header cannot take it out again (RFC 9110 §7.6.1).
+pub fn address(request: &mut RequestHeader, plan: &Plan) -> Result<()> {
+    let uri = plan.target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "the target is no URI"))?;
+    request.set_uri(uri);
+    for name in
+        CREDENTIAL_HEADERS.iter().chain(&[header::PROXY_AUTHORIZATION, header::EXPECT, header::TRANSFER_ENCODING])
+    {
+        request.remove_header(name);
+    }
+    request.insert_header(header::HOST, plan.provider.base_url.authority())?;
+    request.insert_header(header::CONTENT_LENGTH, plan.body.len())?;
+    // A compressed answer could not be metered as it passes.
+    request.insert_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    if let Some((name, credential)) = plan.provider.credential_header() {
+        request.insert_header(name, sensitive(credential.expose())?)?;
+    }
+    Ok(())
+}
+
+/// A header value that is left out of any debug output.
+fn sensitive(text: &str) -> Result<HeaderValue> {
+    let value = HeaderValue::from_str(text);
+    let mut value = value.map_err(|_| Error::explain(ErrorType::InternalError, "a credential is no header value"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The provider's own request id goes under this name, because ours takes its place.
+pub const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");

@@ -1,0 +1,177 @@
+//! 9 Write it down: one [`Entry`] when a request is judged, one [`Book`] that is closed when it has ended.
+//!
+//! Both hold their place in the journal from the beginning and write themselves when dropped, because
+//! Pingora's `logging` is skipped when a task is dropped: no way of ending leaves a request unrecorded.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::{Cost, Ended, PriceTable, Usage, Verdict};
+use crate::journal::{Closing, KeyIdentity, Opening, Record, Refused, Slot};
+
+use super::journey::{Facts, now};
+use super::refusal::Refusal;
+
+/// The status recorded when the caller left before it got one.
+pub const CLIENT_CLOSED_STATUS: u16 = 499;
+
+/// The record of a request that is being judged.
+pub struct Entry {
+    pub facts: Facts,
+    slot: Option<Slot>,
+}
+
+impl Entry {
+    pub fn new(facts: Facts, slot: Slot) -> Self {
+        Self { facts, slot: Some(slot) }
+    }
+
+    /// Records that the request was refused.
+    pub fn refuse(mut self, refusal: &Refusal) {
+        let row = refusal.row();
+        self.write(refusal.verdict(), Some(Refused { code: row.code, status: row.status.as_u16() }));
+    }
+
+    fn write(&mut self, verdict: Verdict, refusal: Option<Refused>) -> Arc<Opening> {
+        let overhead = refusal.is_none().then(|| self.facts.started.elapsed().saturating_sub(self.facts.body_wait));
+        let opening = Arc::new(self.facts.opening(verdict, refusal, overhead));
+        if let Some(slot) = self.slot.take() {
+            slot.write(Record::Opened(opening.clone()));
+        }
+        opening
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            self.write(
+                Verdict::Error,
+                Some(Refused { code: Ended::ClientClosed.label(), status: CLIENT_CLOSED_STATUS }),
+            );
+        }
+    }
+}
+
+impl Facts {
+    fn opening(&self, verdict: Verdict, refusal: Option<Refused>, overhead: Option<Duration>) -> Opening {
+        let key = &self.key;
+        Opening {
+            request_id: self.request_id.clone(),
+            started_at: self.started_at,
+            time: now(),
+            verdict,
+            refusal,
+            key: KeyIdentity { id: key.id.clone(), name: key.name.clone(), series: key.state.series.clone() },
+            team: key.team.as_ref().map(|team| team.name.clone()),
+            organization: self.organization.clone(),
+            provider: self.provider.clone(),
+            endpoint: self.endpoint,
+            dialect: self.dialect.label(),
+            model_requested: self.model.clone(),
+            price: self.price.clone(),
+            client: self.client,
+            address: self.address,
+            stream: self.stream,
+            request_bytes: self.request_bytes,
+            overhead,
+        }
+    }
+}
+
+/// The books of one admitted request: open until it has ended, closed exactly once.
+pub struct Book {
+    opening: Arc<Opening>,
+    started: Instant,
+    prices: Arc<PriceTable>,
+    slot: Option<Slot>,
+}
+
+/// What an admitted request came to.
+#[derive(Debug)]
+pub struct Receipt {
+    pub verdict: Verdict,
+    pub reason: Option<&'static str>,
+    pub status: u16,
+    pub ended: Ended,
+    pub model_served: Option<Arc<str>>,
+    pub first_token: Option<Duration>,
+    pub response_bytes: u64,
+    pub usage: Usage,
+    pub cost: Option<Cost>,
+}
+
+impl Book {
+    /// Records that the request was admitted; `slot` is for what it will come to.
+    pub fn open(mut entry: Entry, slot: Slot, prices: Arc<PriceTable>) -> Self {
+        let opening = entry.write(Verdict::Pass, None);
+        Self { opening, started: entry.facts.started, prices, slot: Some(slot) }
+    }
+
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    pub fn prices(&self) -> &Arc<PriceTable> {
+        &self.prices
+    }
+
+    /// When the request arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Records the end of the request.
+    pub fn close(mut self, receipt: Receipt) {
+        self.write(receipt);
+    }
+
+    fn write(&mut self, receipt: Receipt) {
+        let Some(slot) = self.slot.take() else { return };
+        let Receipt { verdict, reason, status, ended, model_served, first_token, response_bytes, usage, cost } =
+            receipt;
+        slot.write(Record::Closed(Box::new(Closing {
+            opening: self.opening.clone(),
+            time: now(),
+            verdict,
+            reason,
+            model_served,
+            status,
+            first_token,
+            duration: self.started.elapsed(),
+            response_bytes,
+            usage,
+            cost,
+            ended,
+        })));
+    }
+}
+
+impl Receipt {
+    /// For a request that ended without any use of a provider.
+    pub fn unused(verdict: Verdict, reason: Option<&'static str>, status: u16, ended: Ended) -> Self {
+        Self {
+            verdict,
+            reason,
+            status,
+            ended,
+            model_served: None,
+            first_token: None,
+            response_bytes: 0,
+            usage: Usage::default(),
+            cost: None,
+        }
+    }
+}
+
+/// A book that nobody closed belonged to a task that was dropped with the request running.
+impl Drop for Book {
+    fn drop(&mut self) {
+        self.write(Receipt::unused(
+            Verdict::Error,
+            Some(Ended::Shutdown.label()),
+            CLIENT_CLOSED_STATUS,
+            Ended::Shutdown,
+        ));
+    }
+}

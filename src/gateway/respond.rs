@@ -1,0 +1,107 @@
+//! Answers of the gateway's own: refusals in the caller's dialect, model lists, health.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{OrErr, Result};
+
+use crate::protocol::{Dialect, error};
+
+use super::refusal::Refusal;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const VERDICT: HeaderName = HeaderName::from_static("x-keeptrusts-verdict");
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// OpenAI's and Anthropic's SDKs, Claude Code and Copilot obey it: whether sending the same again makes sense.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The longest unread body that is read and thrown away to keep the connection; beyond it the connection is
+/// closed, which costs the client less than sending the rest.
+const DRAINED_BYTES_MAX: u64 = 1024 * 1024;
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Refuses a request.
+pub async fn refuse(
+    session: &mut Session,
+    refusal: &Refusal,
+    dialect: Option<Dialect>,
+    request_id: &str,
+) -> Result<()> {
+    let row = refusal.row();
+    let facts = error::ErrorFacts { kind: row.kind, code: row.code, message: &refusal.to_string(), request_id };
+    let body = error::body(dialect.unwrap_or(Dialect::OpenAi), &facts);
+    let mut head = head(row.status, "application/json", body.len(), request_id)?;
+    head.insert_header(VERDICT, refusal.verdict().label())?;
+    if !row.retry {
+        head.insert_header(SHOULD_RETRY, "false")?;
+    }
+    if let Some(seconds) = refusal.retry_after() {
+        head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    match refusal {
+        Refusal::MethodNotAllowed { allow } => head.insert_header(header::ALLOW, *allow)?,
+        // RFC 9110 §15.5.22: says what to upgrade to, were it supported.
+        Refusal::WebsocketUnsupported => head.insert_header(header::UPGRADE, "websocket")?,
+        _ => {}
+    }
+    write(session, head, body.into()).await
+}
+
+/// Answers with a body of the gateway's own.
+pub async fn answer(
+    session: &mut Session,
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+    request_id: &str,
+) -> Result<()> {
+    let head = head(status, content_type, body.len(), request_id)?;
+    write(session, head, body).await
+}
+
+fn head(status: StatusCode, content_type: &'static str, length: usize, request_id: &str) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(8))?;
+    head.insert_header(header::CONTENT_TYPE, content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, length)?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(REQUEST_ID, request_id)?;
+    Ok(head)
+}
+
+/// Sends head and body. An unread request body is drained first if it is small, because closing the connection
+/// under a client that is still sending can cost it the answer; otherwise the connection ends with the answer.
+async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+    if !drained(session).await {
+        session.set_keepalive(None);
+        head.insert_header(header::CONNECTION, "close")?;
+    }
+    let no_body = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+async fn drained(session: &mut Session) -> bool {
+    if session.is_body_done() {
+        return true;
+    }
+    let headers = &session.req_header().headers;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if headers.contains_key(header::EXPECT) || length.is_none_or(|length| length > DRAINED_BYTES_MAX) {
+        return false;
+    }
+    matches!(tokio::time::timeout(DRAIN_DEADLINE, session.drain_request_body()).await, Ok(Ok(())))
+}
+
+/// Ends a stream that has begun with the dialect's error event.
+pub async fn end_stream(session: &mut Session, event: Vec<u8>) -> Result<()> {
+    session
+        .write_response_body(Some(event.into()), true)
+        .await
+        .or_err(pingora::ErrorType::WriteError, "ending a stream")
+}

@@ -1,0 +1,54 @@
+//! 8 What did it cost? A [`Commitment`] becomes a [`Receipt`], exactly once.
+
+use crate::domain::{Cost, Ended, ModelPrice, Usage, Verdict};
+
+use super::relay::Answer;
+use super::report::{Book, CLIENT_CLOSED_STATUS, Receipt};
+
+/// Prices what the answer used.
+///
+/// The provider's own figures count where it got to say them; where the answer ended before that, what had
+/// passed is estimated, and marked as such.
+pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
+    let served = answer.model_served();
+    let usage = answer.usage(book.opening().request_bytes, ended);
+    let cost = price(book, served).map(|price| cost(price, book, &usage));
+    Receipt {
+        verdict: verdict(ended),
+        reason: reason(answer, ended),
+        status: answer.status().unwrap_or(CLIENT_CLOSED_STATUS),
+        ended,
+        model_served: served.map(Into::into),
+        first_token: answer.first_byte().map(|at| at.duration_since(book.started())),
+        response_bytes: answer.bytes(),
+        usage,
+        cost,
+    }
+}
+
+/// The price of what was served: an alias or a family name is billed as the model that answered.
+fn price<'a>(book: &'a Book, served: Option<&str>) -> Option<&'a ModelPrice> {
+    let served = served.and_then(|model| book.prices().find(model));
+    served.or(book.opening().price.as_ref()).map(|price| &**price)
+}
+
+fn cost(price: &ModelPrice, book: &Book, usage: &Usage) -> Cost {
+    Cost { amount: price.cost(&usage.tokens), price_version: book.prices().version().clone() }
+}
+
+fn verdict(ended: Ended) -> Verdict {
+    match ended {
+        Ended::Complete | Ended::ClientClosed => Verdict::Pass,
+        Ended::Revoked | Ended::Budget => Verdict::Deny,
+        Ended::Policy => Verdict::Block,
+        Ended::UpstreamFailed | Ended::Shutdown => Verdict::Error,
+    }
+}
+
+fn reason(answer: &Answer, ended: Ended) -> Option<&'static str> {
+    match ended {
+        Ended::Complete => None,
+        Ended::UpstreamFailed => Some(answer.failure().unwrap_or("upstream_failed")),
+        other => Some(other.label()),
+    }
+}
