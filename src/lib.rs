@@ -1,5 +1,9 @@
 //! Keeptrusts: an edge gateway for AI traffic. This page is the map, in reading order.
 
+// Entrance: wires everything, decides nothing.
+pub mod config; // what the operator wrote → resolved settings, all faults at once
+pub mod telemetry; // the log, metrics for a scraper, health
+
 // Planes: they never import each other.
 pub mod gateway; // hot: one request's journey, no I/O but HTTP
 pub mod mock_provider; // beside both: the pretend provider behind `kt demo`, tests and load tests

@@ -1,0 +1,213 @@
+//! The configuration as it is written: every setting checked on its own, nothing resolved yet.
+//!
+//! What only one place can say (limits, deadlines) is read into its room's `Settings` at once. What also
+//! depends on the environment, the command line, other settings or other files keeps its place, so that
+//! `resolve` can still say where a fault is.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::domain::Name;
+use crate::gateway::{Settings, Timeouts};
+use crate::providers::{BaseUrl, Kind};
+
+use super::credential::{Reference, reference};
+use super::findings::{Placed, Report};
+use super::quantity::{address, choice, count, duration, size};
+use super::reader::{Section, read};
+use super::yaml::Node;
+use super::{Log, files};
+use crate::telemetry::LogFormat;
+
+/// First segments of paths that are not a provider's.
+const PROVIDER_NAMES_TAKEN: [&str; 6] = ["api", "healthz", "keeptrusts", "models", "v1", "v1beta"];
+const MODEL_CHARS_MAX: usize = 256;
+
+/// What was written, by the operator or on behalf of one who wrote nothing.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) organization: Option<Placed<Name>>,
+    pub(super) gateway: Option<Placed<Name>>,
+    pub(super) edge: Option<Placed<SocketAddr>>,
+    pub(super) admin: Option<Placed<SocketAddr>>,
+    pub(super) metrics: Option<Placed<SocketAddr>>,
+    pub(super) data_dir: Option<Placed<PathBuf>>,
+    pub(super) providers: Vec<WrittenProvider>,
+    pub(super) models: Vec<WrittenModel>,
+    pub(super) prices: Option<Placed<PathBuf>>,
+    pub(super) path: Settings,
+    pub(super) counts: Counts,
+    pub(super) log: Log,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenProvider {
+    pub(super) name: Placed<String>,
+    pub(super) kind: Option<Placed<Kind>>,
+    pub(super) base_url: Option<Placed<BaseUrl>>,
+    /// A base URL was written, right or wrong.
+    pub(super) has_base_url: bool,
+    pub(super) api_key: Option<Placed<Reference>>,
+    pub(super) has_api_key: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct WrittenModel {
+    pub(super) name: Option<Placed<String>>,
+    pub(super) serves: Option<Placed<String>>,
+    pub(super) providers: Vec<Placed<String>>,
+}
+
+/// Sizes of what belongs to no one request.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub(super) metrics_keys_max: usize,
+    pub(super) journal_capacity: usize,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { metrics_keys_max: 2000, journal_capacity: 65_536 }
+    }
+}
+
+impl Written {
+    /// Reads a file's settings; relative paths in it begin at `directory`.
+    pub(super) fn read(root: &Node, directory: &Path, report: &Report) -> Self {
+        read(report, root, |file| {
+            file.required("version", "begin with `version: 1`", version);
+            let [edge, admin, metrics] = file
+                .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listen.optional(name, address)));
+            let path = |text: &str| files::path_from(directory, text);
+            Self {
+                organization: file.optional("organization", name),
+                gateway: file.optional("gateway", name),
+                edge,
+                admin,
+                metrics,
+                data_dir: file.optional("data_dir", path),
+                providers: file.entries("providers", |name, section| provider(name, section, directory)),
+                models: file.items("models", model),
+                prices: file.section("prices", |prices| prices.optional("file", path)),
+                path: path_settings(file),
+                counts: counts(file),
+                log: file.section("log", log_settings),
+            }
+        })
+    }
+}
+
+fn version(text: &str) -> Result<(), String> {
+    match text {
+        "1" => Ok(()),
+        _ => Err("this program reads version 1 only".into()),
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
+fn provider(name: Placed<&str>, section: &Section<'_>, directory: &Path) -> WrittenProvider {
+    if let Err(fault) = provider_name(name.value) {
+        section.report().fault(&name.place, fault);
+    }
+    let kinds = Kind::ALL.map(|kind| (kind.label(), kind));
+    let expected = format!("one of {}", Kind::ALL.map(Kind::label).join(", "));
+    WrittenProvider {
+        name: Placed { value: name.value.to_owned(), place: name.place },
+        kind: section.required("kind", &expected, choice(&kinds)),
+        base_url: section.optional("base_url", base_url),
+        has_base_url: section.has("base_url"),
+        api_key: reference(section, directory),
+        has_api_key: section.has("api_key"),
+    }
+}
+
+/// A provider's name is also a segment of paths: `/local/v1/chat/completions`.
+fn provider_name(text: &str) -> Result<(), String> {
+    name(text)?;
+    if !text.is_ascii() {
+        return Err("a provider's name is part of URLs; use ASCII letters and digits".into());
+    }
+    if PROVIDER_NAMES_TAKEN.contains(&text) {
+        return Err("a provider cannot have this name, because paths that begin with it mean something else".into());
+    }
+    Ok(())
+}
+
+pub(super) fn base_url(text: &str) -> Result<BaseUrl, String> {
+    BaseUrl::parse(text).map_err(|error| error.to_string())
+}
+
+fn model(section: &Section<'_>) -> WrittenModel {
+    WrittenModel {
+        name: section.required("name", "the model's name as clients write it; * stands for any characters", model_name),
+        serves: section.optional("serves", |text| match text.contains(['*', '?']) {
+            true => Err("the name of one model, without * and ?".into()),
+            false => model_name(text),
+        }),
+        providers: section.required_texts("providers", "name at least one: providers: [NAME]"),
+    }
+}
+
+fn model_name(text: &str) -> Result<String, String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.chars().count() > MODEL_CHARS_MAX || text.contains(odd) {
+        return Err(format!("a model's name has 1 to {MODEL_CHARS_MAX} characters and no spaces"));
+    }
+    Ok(text.to_owned())
+}
+
+fn path_settings(file: &Section<'_>) -> Settings {
+    let default = Settings::default();
+    let (body_bytes_max, kept) = file.section("limits", |limits| {
+        (
+            limits.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024)),
+            limits.optional("upstream_connections_kept", count(1..=65_536)),
+        )
+    });
+    Settings {
+        body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
+        upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
+        timeouts: file.section("timeouts", timeouts),
+    }
+}
+
+fn timeouts(section: &Section<'_>) -> Timeouts {
+    const MIN: Duration = Duration::from_millis(100);
+    const MINUTE: u64 = 60;
+    let default = Timeouts::default();
+    let read = |name, default, seconds_max| {
+        let written = section.optional(name, duration(MIN..=Duration::from_secs(seconds_max)));
+        written.map_or(default, |duration| duration.value)
+    };
+    Timeouts {
+        body: read("body", default.body, 60 * MINUTE),
+        connect: read("connect", default.connect, 5 * MINUTE),
+        first_byte: read("first_byte", default.first_byte, 60 * MINUTE),
+        write: read("write", default.write, 60 * MINUTE),
+        drain: read("drain", default.drain, 24 * 60 * MINUTE),
+    }
+}
+
+fn counts(file: &Section<'_>) -> Counts {
+    let default = Counts::default();
+    let keys = file.section("metrics", |metrics| metrics.optional("max_keys", count(1..=100_000)));
+    let queue = file.section("audit", |audit| audit.optional("queue", count(1..=1_048_576)));
+    Counts {
+        metrics_keys_max: keys.map_or(default.metrics_keys_max, |count| count.value),
+        journal_capacity: queue.map_or(default.journal_capacity, |count| count.value),
+    }
+}
+
+fn log_settings(section: &Section<'_>) -> Log {
+    let default = Log::default();
+    let format = section.optional("format", choice(&LogFormat::ALL.map(|format| (format.label(), format))));
+    let level = section.optional("level", choice(&super::LOG_LEVELS));
+    Log {
+        format: format.map_or(default.format, |format| format.value),
+        level: level.map_or(default.level, |level| level.value),
+    }
+}

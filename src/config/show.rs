@@ -1,0 +1,106 @@
+//! The resolved settings as text.
+//!
+//! Written like a configuration file, so that it can be compared with one. It is none: where a credential
+//! would stand, it says where that came from.
+
+use std::fmt::Write;
+
+use crate::catalog::ModelRule;
+use crate::providers::Provider;
+
+use super::credential::Reference;
+use super::quantity::{show_duration, show_size};
+use super::{Config, LOG_LEVELS, PriceSource, Source};
+
+impl Config {
+    /// Every setting as it holds, credentials as where they came from.
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        match &self.source {
+            Source::File(path) => writeln!(out, "# from {}", path.display())?,
+            Source::Environment => writeln!(out, "# from the environment alone")?,
+        }
+        writeln!(out, "version: 1")?;
+        writeln!(out, "organization: {}", quoted(self.organization.as_str()))?;
+        writeln!(out, "gateway: {}", quoted(self.gateway.as_str()))?;
+        writeln!(out, "listen:")?;
+        writeln!(out, "  edge: {}", quoted(&self.listen.edge.to_string()))?;
+        writeln!(out, "  admin: {}", quoted(&self.listen.admin.to_string()))?;
+        writeln!(out, "  metrics: {}", quoted(&self.listen.metrics.to_string()))?;
+        writeln!(out, "data_dir: {}", quoted(&self.data_dir.display().to_string()))?;
+        self.write_routing(out)?;
+        self.write_prices(out)?;
+        self.write_limits(out)
+    }
+
+    fn write_routing(&self, out: &mut String) -> std::fmt::Result {
+        let routing = &self.routing;
+        writeln!(out, "providers:{}", if routing.providers.is_empty() { " {}" } else { "" })?;
+        for (provider, reference) in routing.providers.iter().zip(&self.references) {
+            write_provider(out, provider, reference.as_ref())?;
+        }
+        writeln!(out, "models:{}", if routing.models.is_empty() { " []" } else { "" })?;
+        routing.models.iter().try_for_each(|rule| write_rule(out, rule))
+    }
+
+    fn write_prices(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "prices:")?;
+        let comment = format!("version {}, {} models", self.prices.version(), self.prices.iter().count());
+        match &self.price_source {
+            PriceSource::BuiltIn => writeln!(out, "  file: (built in)  # {comment}"),
+            PriceSource::File(path) => writeln!(out, "  file: {}  # {comment}", quoted(&path.display().to_string())),
+        }
+    }
+
+    fn write_limits(&self, out: &mut String) -> std::fmt::Result {
+        let timeouts = &self.path.timeouts;
+        writeln!(out, "limits:")?;
+        writeln!(out, "  body_bytes_max: {}", show_size(self.path.body_bytes_max))?;
+        writeln!(out, "  upstream_connections_kept: {}", self.path.upstream_connections_kept)?;
+        writeln!(out, "timeouts:")?;
+        writeln!(out, "  body: {}", show_duration(timeouts.body))?;
+        writeln!(out, "  connect: {}", show_duration(timeouts.connect))?;
+        writeln!(out, "  first_byte: {}", show_duration(timeouts.first_byte))?;
+        writeln!(out, "  write: {}", show_duration(timeouts.write))?;
+        writeln!(out, "  drain: {}", show_duration(timeouts.drain))?;
+        writeln!(out, "audit:\n  queue: {}", self.journal_capacity)?;
+        writeln!(out, "metrics:\n  max_keys: {}", self.metrics_keys_max)?;
+        let level = LOG_LEVELS.iter().find(|(_, level)| *level == self.log.level).map_or("", |(word, _)| word);
+        writeln!(out, "log:\n  format: {}\n  level: {level}", self.log.format.label())
+    }
+}
+
+fn write_provider(out: &mut String, provider: &Provider, reference: Option<&Reference>) -> std::fmt::Result {
+    writeln!(out, "  {}:", quoted(&provider.name))?;
+    writeln!(out, "    kind: {}", provider.kind.label())?;
+    writeln!(out, "    base_url: {}", quoted(&provider.base_url.to_string()))?;
+    match reference {
+        Some(reference) => writeln!(out, "    api_key: {reference}"),
+        None => writeln!(out, "    api_key: (none)"),
+    }
+}
+
+fn write_rule(out: &mut String, rule: &ModelRule) -> std::fmt::Result {
+    writeln!(out, "  - name: {}", quoted(&rule.name))?;
+    if let Some(serves) = &rule.serves {
+        writeln!(out, "    serves: {}", quoted(serves))?;
+    }
+    let providers: Vec<_> = rule.providers.iter().map(|provider| quoted(&provider.name)).collect();
+    writeln!(out, "    providers: [{}]", providers.join(", "))
+}
+
+/// A text as YAML takes it. What JSON quotes, YAML reads alike.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._/:@+-".contains(c);
+    let begins_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    if begins_plain && text.chars().all(plain) && !text.ends_with(':') {
+        return text.to_owned();
+    }
+    serde_json::Value::from(text).to_string()
+}
