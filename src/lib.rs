@@ -6,6 +6,7 @@ pub mod telemetry; // the log, metrics for a scraper, health
 
 // Planes: they never import each other.
 pub mod gateway; // hot: one request's journey, no I/O but HTTP
+pub mod control; // cold: the store, what is published from it, the ledger, the admin API
 pub mod mock_provider; // beside both: the pretend provider behind `kt demo`, tests and load tests
 
 // Windows: where the planes meet.

@@ -1,0 +1,80 @@
+//! Reading requests, with every fault as a problem document.
+
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::problem::Problem;
+
+/// The largest body of a request.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A JSON body: in requests read strictly, in answers not to be stored.
+pub(super) struct Json<T>(pub(super) T);
+
+/// The query, in which an unknown parameter is a fault.
+pub(super) struct Query<T>(pub(super) T);
+
+/// The one variable part of the path.
+pub(super) struct Path(pub(super) String);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        // A web page can make a browser send other types unasked, but not this one.
+        if !is_json(request.headers()) {
+            return Err(Problem::media_type_unsupported());
+        }
+        let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+        let body = timeout(BODY_TIME_MAX, body).await.map_err(|_| Problem::body_too_slow())?;
+        let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Problem::body_too_large(BODY_BYTES_MAX),
+            None => Problem::request_malformed("the body broke off"),
+        })?;
+        serde_json::from_slice(&body.to_bytes()).map(Self).map_err(|error| match error.is_data() {
+            true => Problem::request_invalid(error.to_string()),
+            false => Problem::request_malformed(format!("the body is not JSON: {error}")),
+        })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        ([(header::CACHE_CONTROL, "no-store")], axum::Json(self.0)).into_response()
+    }
+}
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::try_from_uri(&parts.uri);
+        query.map(|query| Self(query.0)).map_err(|rejection| Problem::request_invalid(rejection.body_text()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        path.map(|path| Self(path.0))
+            .map_err(|rejection: PathRejection| Problem::request_malformed(rejection.body_text()))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}

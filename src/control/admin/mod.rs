@@ -1,0 +1,59 @@
+//! The admin API: one set of endpoints behind two entrances.
+//!
+//! The socket in the data directory is trusted by its file mode: whoever may open it may also read the
+//! database. The TCP entrance asks for an admin token on everything, and for a `Host` that is ours, so that no
+//! web page can talk to it under a name of its own.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::{broadcast, watch};
+
+use super::ledger::Committed;
+use super::office::Office;
+use super::store::{EventStore, KeyStore};
+
+mod serve; // connections: how many, how long, and how they end
+mod socket; // the socket in the data directory
+mod entrance; // who is asking: the socket's user, or the holder of an admin token
+mod extract; // reading requests, with every fault as a problem document
+mod problem; // every reason to say no, as RFC 9457 has it
+pub mod v1; // the endpoints
+
+pub use problem::ProblemDocument;
+pub use serve::AdminServer;
+pub use socket::{BindError, SOCKET_FILE};
+
+pub(super) use entrance::AdminTokens;
+
+use problem::Problem;
+
+/// What endpoints work with.
+pub(crate) struct Admin {
+    pub(super) office: Office,
+    pub(super) keys: Arc<dyn KeyStore>,
+    pub(super) events: Arc<dyn EventStore>,
+    pub(super) live: broadcast::Sender<Committed>,
+    pub(super) organization: Arc<str>,
+    pub(super) gateway: Arc<str>,
+    /// Becomes true when followers are to be let go.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// Every endpoint; what no endpoint answers is a problem document too.
+fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .nest("/v1", v1::router())
+        .fallback(async || Problem::route_unknown())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(admin)
+}
+
+/// Returns once followers are to be let go.
+async fn until_closing(closing: &mut watch::Receiver<bool>) {
+    // Not the guard itself: it must not be held while the caller waits for something else.
+    let _ = closing.wait_for(|closing| *closing).await.map(drop);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What endpoint tests work with, and the tests of what all endpoints share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::control::Control;
+use crate::control::tests::open;
+use crate::journal::{Journal, Opening, Record};
+
+use super::{ProblemDocument, entrance};
+
+/// A control plane in a directory of its own, whose endpoints are called without a connection.
+pub(super) struct Bench {
+    pub(super) control: Control,
+    pub(super) journal: Journal,
+    dir: TempDir,
+}
+
+/// An answer that was read to its end.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    media_type: String,
+    body: Value,
+}
+
+impl Bench {
+    pub(super) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (control, journal) = open(dir.path()).await.unwrap();
+        Self { control, journal, dir }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        Answer::read(self.send(Request::get(path).body(Body::empty()).unwrap()).await).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Answer {
+        Answer::read(self.send(Request::delete(path).body(Body::empty()).unwrap()).await).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.post_bytes(path, "application/json", body.to_string()).await
+    }
+
+    async fn post_bytes(&self, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(path).header(header::CONTENT_TYPE, media_type).body(body.into()).unwrap();
+        Answer::read(self.send(request).await).await
+    }
+
+    /// Begins to read an answer that does not end.
+    pub(super) async fn open(&self, path: &str) -> Body {
+        let answer = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
+        answer.into_body()
+    }
+
+    pub(super) async fn get_by_tcp(&self, path: &str, authorization: &str) -> Answer {
+        let request = Request::get(path).header(header::HOST, "localhost:41003");
+        let request = request.header(header::AUTHORIZATION, authorization);
+        Answer::read(self.send_by_tcp(request.body(Body::empty()).unwrap()).await).await
+    }
+
+    pub(super) fn bearer(&self) -> String {
+        format!("Bearer {}", self.control.first_admin_token.as_ref().unwrap().expose())
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response<Body> {
+        let router = entrance::of_socket(self.control.admin.router.clone());
+        TowerToHyperService::new(router).call(request).await.unwrap()
+    }
+
+    async fn send_by_tcp(&self, request: Request<Body>) -> Response<Body> {
+        let admin = &self.control.admin;
+        let listen = "127.0.0.1:41003".parse().unwrap();
+        let router = entrance::of_tcp(admin.router.clone(), listen, admin.tokens.clone(), admin.pepper.clone());
+        TowerToHyperService::new(router).call(request).await.unwrap()
+    }
+
+    pub(super) fn record(&self, opening: Opening) {
+        self.journal.reserve().unwrap().write(Record::Opened(Arc::new(opening)));
+    }
+
+    /// Waits until `count` events are durable.
+    pub(super) async fn committed(&self, count: i64) {
+        let db = rusqlite::Connection::open(self.dir.path().join("events.db")).unwrap();
+        for _ in 0..1000 {
+            let found: i64 = db.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+            if found >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{count} events did not become durable");
+    }
+
+    /// Action, actor and detail of the last audit record about `target`.
+    pub(super) fn audited(&self, target: &str) -> (String, String, String) {
+        let sql = "SELECT action, actor, detail FROM audit WHERE target = ?1 ORDER BY seq DESC LIMIT 1";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        self.database().query_row(sql, [target], row).unwrap()
+    }
+
+    pub(super) fn audit_count(&self, target: &str) -> i64 {
+        let sql = "SELECT count(*) FROM audit WHERE target = ?1";
+        self.database().query_row(sql, [target], |row| row.get(0)).unwrap()
+    }
+
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.dir.path().join("keeptrusts.db")).unwrap()
+    }
+}
+
+impl Answer {
+    async fn read(answer: Response<Body>) -> Self {
+        let media_type = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        Self { status, media_type, body: serde_json::from_slice(&body).unwrap() }
+    }
+
+    /// The body, if the status is `status`.
+    pub(super) fn expect(self, status: u16) -> Value {
+        assert_eq!((self.status, &*self.media_type), (status, "application/json"), "{}", self.body);
+        self.body
+    }
+
+    /// Checks that this is a whole problem document.
+    pub(super) fn refuses(self, status: u16, code: &str) {
+        assert_eq!((self.status, &*self.media_type), (status, "application/problem+json"), "{}", self.body);
+        let problem: ProblemDocument = serde_json::from_value(self.body).unwrap();
+        assert_eq!((problem.status, &*problem.code), (status, code), "{problem:?}");
+        assert_eq!(problem.kind, format!("urn:keeptrusts:problem:{code}"));
+        assert!(!problem.title.is_empty() && !problem.detail.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn every_fault_is_a_problem_document() {
+    let bench = Bench::new().await;
+    bench.get("/").await.refuses(404, "route_unknown");
+    bench.get("/v1/nothing").await.refuses(404, "route_unknown");
+    bench.get("/v2/tokens").await.refuses(404, "route_unknown");
+    bench.delete("/v1/tokens").await.refuses(405, "method_not_allowed");
+    bench.post("/v1/whoami", json!({})).await.refuses(405, "method_not_allowed");
+    let json = "application/json";
+    bench.post_bytes("/v1/tokens", json, "{").await.refuses(400, "request_malformed");
+    bench.post_bytes("/v1/tokens", json, "").await.refuses(400, "request_malformed");
+    bench.post_bytes("/v1/tokens", json, "[1]").await.refuses(422, "request_invalid");
+    bench.post_bytes("/v1/tokens", "text/plain", "{}").await.refuses(415, "media_type_unsupported");
+    let large = format!("{{\"name\":\"{}\"}}", "x".repeat(64 * 1024));
+    bench.post_bytes("/v1/tokens", json, large).await.refuses(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn the_tcp_entrance_asks_for_an_admin_token_on_everything() {
+    let bench = Bench::new().await;
+    let access = bench.post("/v1/tokens", json!({"name": "jane"})).await.expect(201);
+    let stranger = Bench::new().await;
+    for path in ["/v1/whoami", "/v1/tokens", "/", "/v1/nothing"] {
+        bench.get_by_tcp(path, "").await.refuses(401, "token_missing");
+        bench.get_by_tcp(path, "Basic eDp5").await.refuses(401, "token_missing");
+        bench.get_by_tcp(path, "Bearer nonsense").await.refuses(401, "token_malformed");
+        bench.get_by_tcp(path, &bench.bearer()[..30]).await.refuses(401, "token_malformed");
+        let access = format!("Bearer {}", access["key"].as_str().unwrap());
+        bench.get_by_tcp(path, &access).await.refuses(401, "token_wrong_kind");
+        bench.get_by_tcp(path, &stranger.bearer()).await.refuses(401, "token_unknown");
+    }
+    bench.get_by_tcp("/v1/tokens", &bench.bearer()).await.expect(200);
+    bench.get_by_tcp("/v1/nothing", &bench.bearer()).await.refuses(404, "route_unknown");
+}
+
+#[tokio::test]
+async fn the_tcp_entrance_answers_only_under_our_own_names() {
+    let bench = Bench::new().await;
+    let request = |host: &str| {
+        let request = Request::get("/v1/whoami").header(header::HOST, host);
+        request.header(header::AUTHORIZATION, bench.bearer()).body(Body::empty()).unwrap()
+    };
+    let answer = bench.send_by_tcp(request("evil.example:41003")).await;
+    Answer::read(answer).await.refuses(421, "host_not_allowed");
+    Answer::read(bench.send_by_tcp(request("127.0.0.1:41003")).await).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_unauthorized_answer_says_how_to_authenticate() {
+    let bench = Bench::new().await;
+    let request = Request::get("/v1/whoami").header(header::HOST, "localhost").body(Body::empty()).unwrap();
+    let answer = bench.send_by_tcp(request).await;
+    assert!(answer.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"));
+}

@@ -1,0 +1,288 @@
+//! Following: server-sent events, first of the past that was asked for, then as they become durable.
+//!
+//! Three kinds of message. `ready` says from which event on the follower is told everything; its `id`, like
+//! that of every other message, is the event's number, with which to come back (`after`). A message without a
+//! name is an event. `missed` says how many events the follower was too slow for.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::sse::{self, KeepAlive, Sse};
+use futures::Stream;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::control::admin::problem::Problem;
+use crate::control::admin::v1::limit;
+use crate::control::admin::{Admin, until_closing};
+use crate::control::ledger::Committed;
+use crate::control::store::{EventFilter, EventOrder, EventQuery, PAGE_MAX, StoreError, StoredEvent};
+
+/// Messages that wait for a follower's connection. The ledger's own channel is the real buffer.
+const WAITING_MAX: usize = 64;
+/// How often a silent stream shows that it is alive.
+const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(15);
+
+type Message = Result<sse::Event, Infallible>;
+
+pub(super) async fn handler(
+    admin: Arc<Admin>,
+    filter: EventFilter,
+    newest: Option<usize>,
+    after: Option<i64>,
+) -> Result<Sse<impl Stream<Item = Message>>, Problem> {
+    let newest = newest.map(|newest| limit(Some(newest))).transpose()?;
+    let tip = admin.events.tip().await?;
+    let (messages, waiting) = mpsc::channel(WAITING_MAX);
+    let follower = Follower { admin, filter, messages, position: after.unwrap_or(tip) };
+    let past = match (after, newest) {
+        (Some(_), _) => Past::None,
+        (None, Some(newest)) => Past::Newest(newest),
+        (None, None) if follower.filter.since.is_some() => Past::Since,
+        (None, None) => Past::None,
+    };
+    tokio::spawn(follower.run(past));
+    Ok(Sse::new(ReceiverStream::new(waiting)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_PERIOD)))
+}
+
+/// What a follower is told before the present.
+enum Past {
+    None,
+    Since,
+    Newest(usize),
+}
+
+struct Follower {
+    admin: Arc<Admin>,
+    filter: EventFilter,
+    messages: mpsc::Sender<Message>,
+    /// The number of the last event that was considered.
+    position: i64,
+}
+
+/// Why a follower is told nothing more.
+enum End {
+    Gone,
+    Store(StoreError),
+}
+
+impl Follower {
+    async fn run(mut self, past: Past) {
+        let Err(end) = self.tell(past).await else { return };
+        if let End::Store(error) = end {
+            // The same words as in an answer; nobody listens any more if this fails.
+            let problem = serde_json::to_string(&Problem::from(error).document()).unwrap_or_default();
+            let _ = self.messages.send(Ok(sse::Event::default().event("problem").data(problem))).await;
+        }
+    }
+
+    /// Tells the past and then the present, until the follower is gone or the gateway stops.
+    async fn tell(&mut self, past: Past) -> Result<(), End> {
+        match past {
+            Past::None => {}
+            Past::Since => self.tell_since().await?,
+            Past::Newest(limit) => self.tell_newest(limit).await?,
+        }
+        let mut live = self.catch_up().await?;
+        self.send(sse::Event::default().event("ready").id(self.position.to_string()).data("{}")).await?;
+        let mut closing = self.admin.closing.clone();
+        let messages = self.messages.clone();
+        loop {
+            let received = tokio::select! {
+                received = live.recv() => received,
+                () = messages.closed() => return Err(End::Gone),
+                () = until_closing(&mut closing) => return Ok(()),
+            };
+            match received {
+                Ok(committed) => self.tell_live(&committed).await?,
+                Err(RecvError::Lagged(missed)) => {
+                    let missed = json!({ "missed": missed }).to_string();
+                    self.send(sse::Event::default().event("missed").data(missed)).await?;
+                }
+                Err(RecvError::Closed) => return Ok(()),
+            }
+        }
+    }
+
+    /// Everything since the filter's time that had been recorded when the follower came.
+    async fn tell_since(&mut self) -> Result<(), End> {
+        let mut after = None;
+        loop {
+            let order = EventOrder::OldestFirst { after, tip: self.position };
+            let page = self.search(order, PAGE_MAX).await?;
+            for event in &page {
+                self.send(message(event.position.seq, &event.json)).await?;
+            }
+            after = page.last().map(|event| event.position);
+            if page.len() < PAGE_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn tell_newest(&mut self, limit: usize) -> Result<(), End> {
+        let page = self.search(EventOrder::NewestFirst { before: None }, limit).await?;
+        for event in page.iter().rev() {
+            self.send(message(event.position.seq, &event.json)).await?;
+        }
+        let newest = page.iter().map(|event| event.position.seq).max();
+        self.position = self.position.max(newest.unwrap_or(0));
+        Ok(())
+    }
+
+    /// Tells what was recorded in the meantime, and subscribes to what will be. The subscription is made before
+    /// the last look, so nothing falls between the two; what is seen by both is told once, by its number.
+    async fn catch_up(&mut self) -> Result<broadcast::Receiver<Committed>, End> {
+        loop {
+            let live = self.admin.live.subscribe();
+            let page = self.search(EventOrder::Appended { after: self.position }, PAGE_MAX).await?;
+            for event in &page {
+                self.send(message(event.position.seq, &event.json)).await?;
+                self.position = event.position.seq;
+            }
+            if page.len() < PAGE_MAX {
+                return Ok(live);
+            }
+        }
+    }
+
+    async fn tell_live(&mut self, committed: &Committed) -> Result<(), End> {
+        if committed.seq <= self.position {
+            return Ok(());
+        }
+        self.position = committed.seq;
+        if !self.filter.matches(&committed.event) {
+            return Ok(());
+        }
+        match serde_json::value::to_raw_value(&committed.event) {
+            Ok(json) => self.send(message(committed.seq, &json)).await,
+            Err(error) => Err(End::Store(StoreError::Failed(error.into()))),
+        }
+    }
+
+    async fn search(&self, order: EventOrder, limit: usize) -> Result<Vec<StoredEvent>, End> {
+        let query = EventQuery { filter: self.filter.clone(), order, limit };
+        self.admin.events.events(query).await.map_err(End::Store)
+    }
+
+    async fn send(&self, message: sse::Event) -> Result<(), End> {
+        let mut closing = self.admin.closing.clone();
+        tokio::select! {
+            sent = self.messages.send(Ok(message)) => sent.map_err(|_| End::Gone),
+            () = until_closing(&mut closing) => Err(End::Gone),
+        }
+    }
+}
+
+/// An event's JSON has no line breaks, so it is one line of data.
+fn message(seq: i64, json: &RawValue) -> sse::Event {
+    sse::Event::default().id(seq.to_string()).data(json.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+
+    use crate::control::admin::tests::Bench;
+    use crate::control::store::conformance::opening;
+    use crate::journal::Opening;
+
+    /// Reads messages until `enough`, in a short form: the request id of an event, else the message's name.
+    async fn read(body: &mut Body, enough: usize) -> Vec<String> {
+        let mut text = String::new();
+        let mut messages = Vec::new();
+        while messages.len() < enough {
+            let frame =
+                tokio::time::timeout(Duration::from_secs(10), body.frame()).await.expect("the stream is silent");
+            let Some(frame) = frame else { break };
+            text.push_str(std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap());
+            while let Some((message, rest)) = text.split_once("\n\n") {
+                messages.push(short(message));
+                text = rest.to_owned();
+            }
+        }
+        messages
+    }
+
+    fn short(message: &str) -> String {
+        let field = |name: &str| message.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let data: serde_json::Value = serde_json::from_str(field("data:").unwrap()).unwrap();
+        match field("event:") {
+            Some("missed") => "missed".into(),
+            Some(name) => format!("{name}@{}", field("id:").unwrap_or("")),
+            None => data["request_id"].as_str().unwrap().into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_past_that_was_asked_for_comes_before_the_present() {
+        let bench = Bench::new().await;
+        for number in 1..=3 {
+            bench.record(opening(&number.to_string()));
+        }
+        bench.committed(3).await;
+        let mut plain = bench.open("/v1/events?follow=true").await;
+        let mut since = bench.open("/v1/events?follow=true&since=2024-01-01T00:00:00Z").await;
+        let mut newest = bench.open("/v1/events?follow=true&limit=2").await;
+        let mut after = bench.open("/v1/events?follow=true&after=2").await;
+        assert_eq!(read(&mut plain, 1).await, ["ready@3"]);
+        assert_eq!(read(&mut since, 4).await, ["1", "2", "3", "ready@3"]);
+        assert_eq!(read(&mut newest, 3).await, ["2", "3", "ready@3"]);
+        assert_eq!(read(&mut after, 2).await, ["3", "ready@3"]);
+        bench.record(opening("4"));
+        for body in [&mut plain, &mut since, &mut newest, &mut after] {
+            assert_eq!(read(body, 1).await, ["4"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_the_filter_lets_through_is_told() {
+        let bench = Bench::new().await;
+        let mut body = bench.open("/v1/events?follow=true&team=backend").await;
+        assert_eq!(read(&mut body, 1).await, ["ready@0"]);
+        bench.record(opening("1"));
+        bench.record(Opening { team: Some("backend".into()), ..opening("2") });
+        assert_eq!(read(&mut body, 1).await, ["2"]);
+    }
+
+    #[tokio::test]
+    async fn a_long_past_is_told_whole_while_more_is_recorded() {
+        let bench = Bench::new().await;
+        for number in 0..2500 {
+            bench.record(opening(&number.to_string()));
+        }
+        bench.committed(2500).await;
+        let mut body = bench.open("/v1/events?follow=true&since=2024-01-01T00:00:00Z").await;
+        for number in 2500..3000 {
+            bench.record(opening(&number.to_string()));
+        }
+        let mut told = read(&mut body, 3001).await;
+        told.retain(|message| !message.starts_with("ready"));
+        assert_eq!(told, (0..3000).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_slow_follower_is_told_what_it_missed() {
+        let bench = Bench::new().await;
+        let mut body = bench.open("/v1/events?follow=true").await;
+        assert_eq!(read(&mut body, 1).await, ["ready@0"]);
+        for number in 0..8000 {
+            bench.record(opening(&number.to_string()));
+            if number % 1000 == 999 {
+                bench.committed(number + 1).await;
+            }
+        }
+        // It stopped reading meanwhile. What waited for it comes first, then the gap, then the newest.
+        let told = read(&mut body, 4000).await;
+        let gap = told.iter().position(|message| message == "missed").unwrap();
+        let number = |at: usize| told[at].parse::<usize>().unwrap();
+        assert!(number(gap + 1) > number(gap - 1) + 1, "{:?}", &told[gap - 1..gap + 2]);
+    }
+}

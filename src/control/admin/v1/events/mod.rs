@@ -1,0 +1,65 @@
+//! `GET /v1/events`: what was recorded; and with `follow=true`, what is being recorded.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use crate::control::admin::Admin;
+use crate::control::admin::extract::Query;
+use crate::control::admin::problem::Problem;
+use crate::control::store::{EventFilter, EventKeyFilter};
+use crate::domain::{Timestamp, Verdict};
+use crate::journal::Phase;
+
+pub mod list;
+mod follow;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::control::admin) struct ReadEvents {
+    /// Only events from this time on.
+    since: Option<Timestamp>,
+    /// The id or name of a key.
+    key: Option<String>,
+    team: Option<String>,
+    /// The model as it was asked for.
+    model: Option<String>,
+    provider: Option<String>,
+    verdict: Option<Verdict>,
+    phase: Option<Phase>,
+    /// In a list: how many. When following: how many of the past, the newest ones.
+    limit: Option<usize>,
+    /// In a list only: where the page begins.
+    cursor: Option<String>,
+    #[serde(default)]
+    follow: bool,
+    /// When following only: everything that was recorded after the event with this number.
+    after: Option<i64>,
+}
+
+pub(in crate::control::admin) async fn handler(
+    State(admin): State<Arc<Admin>>,
+    Query(asked): Query<ReadEvents>,
+) -> Result<Response, Problem> {
+    let filter = EventFilter {
+        since: asked.since,
+        key: asked.key.as_deref().map(EventKeyFilter::parse),
+        team: asked.team,
+        model: asked.model,
+        provider: asked.provider,
+        verdict: asked.verdict,
+        phase: asked.phase,
+    };
+    match (asked.follow, asked.cursor, asked.after) {
+        (true, None, after) => {
+            follow::handler(admin, filter, asked.limit, after).await.map(IntoResponse::into_response)
+        }
+        (false, cursor, None) => {
+            list::handler(admin, filter, asked.limit, cursor).await.map(IntoResponse::into_response)
+        }
+        (true, Some(_), _) => Err(Problem::request_invalid("cursor is for lists; follow with `after` instead")),
+        (false, _, Some(_)) => Err(Problem::request_invalid("after needs `follow=true`; lists have `cursor`")),
+    }
+}

@@ -1,0 +1,108 @@
+//! The directory everything durable lives in, for one process at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+const LOCK_FILE: &str = "lock";
+
+/// A data directory that belongs to this process until the value is dropped.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    // The kernel gives the lock back when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug)]
+pub enum DataDirError {
+    Io {
+        path: PathBuf,
+        error: io::Error,
+    },
+    /// Others could replace the files in it.
+    Writable {
+        path: PathBuf,
+        mode: u32,
+    },
+    InUse(PathBuf),
+}
+
+impl DataDir {
+    /// Makes the directory if need be (mode 0700) and takes it for this process. An existing directory keeps
+    /// its mode, because it may serve others too; every file made in it is private by its own mode.
+    pub(super) fn open(path: &Path) -> Result<Self, DataDirError> {
+        let in_path = |error| DataDirError::Io { path: path.into(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(in_path)?;
+        let mode = fs::metadata(path).map_err(in_path)?.permissions().mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            return Err(DataDirError::Writable { path: path.into(), mode });
+        }
+        let lock = private_file(&path.join(LOCK_FILE)).map_err(in_path)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.into())),
+            Err(TryLockError::Error(error)) => Err(in_path(error)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Opens a file for writing that only its owner can read, whatever the umask; makes it if need be.
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+impl fmt::Display for DataDirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, error } => write!(f, "failed to use the data directory {}: {error}", path.display()),
+            Self::Writable { path, mode } => write!(
+                f,
+                "others can write to the data directory {0} (mode {mode:04o}): run `chmod go-w {0}`, or choose \
+                 another one with --data-dir",
+                path.display()
+            ),
+            Self::InUse(path) => write!(
+                f,
+                "another gateway is running on the data directory {}: stop it, or choose another one with --data-dir",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DataDirError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_private_and_has_one_owner() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("made/by/us");
+        let owner = DataDir::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::InUse(_))));
+        drop(owner);
+        assert!(DataDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = DataDir::open(temp.path()).unwrap_err();
+        assert!(error.to_string().contains("chmod go-w"), "{error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! The office behind the counter: what is durable, and who may change it.
+//!
+//! A change goes one way: an endpoint of the admin API → `office` → the store (with its audit record, in
+//! one transaction) → `publish` into the catalog → the answer. Facts come the other way: the journal's
+//! records → `ledger` → the store → whoever follows. Nothing here is on a request's path, so nothing here
+//! can slow one; only a ledger that cannot write makes the gateway refuse, by filling the journal.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::catalog::{CurrentCatalog, Routing};
+use crate::domain::{KeyKind, KeyText, Pepper, PriceTable, Timestamp};
+use crate::journal::{Metrics, Records};
+
+mod data_dir; // the directory everything durable lives in, for one process at a time
+mod pepper; // the secret that key digests are made under
+mod store; // durable truth: traits apart from SQL, SQLite behind them
+mod publish; // store → catalog
+mod office; // every change: validated, stored, published, then answered
+mod ledger; // journal → durable events → followers
+mod ids; // short random ids, which are no secrets
+pub mod admin; // the HTTP API, and the socket beside it
+
+pub use admin::AdminServer;
+pub use data_dir::DataDirError;
+pub use ledger::{Ledger, Unwritten};
+pub use pepper::PepperError;
+pub use store::StoreError;
+
+use admin::{Admin, AdminTokens, BindError};
+use data_dir::DataDir;
+use office::Office;
+use publish::Publisher;
+use store::sqlite::SqliteStore;
+use store::{Actor, AdminToken, Audit, KeyStore};
+
+/// What the operator can set about the control plane.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the databases, the pepper and the admin socket are. Made if it does not exist.
+    pub data_dir: PathBuf,
+    pub organization: Arc<str>,
+    /// The name of this gateway in events.
+    pub gateway: Arc<str>,
+}
+
+/// What the configuration says, as the catalog carries it.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    pub routing: Arc<Routing>,
+    pub prices: Arc<PriceTable>,
+}
+
+/// An open control plane: what the gateway needs, and what is still to be run.
+pub struct Control {
+    pub catalog: Arc<CurrentCatalog>,
+    pub pepper: Pepper,
+    /// The clear text of the first admin token, where this start made one. It cannot be had again.
+    pub first_admin_token: Option<KeyText>,
+    /// The admin API; nobody is answered before [`AdminServer::serve`] runs.
+    pub admin: AdminServer,
+    /// Already draining the journal; [`Ledger::finish`] waits for the rest.
+    pub ledger: Ledger,
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug)]
+pub enum OpenError {
+    DataDir(DataDirError),
+    Store {
+        path: PathBuf,
+        error: StoreError,
+    },
+    Pepper(PepperError),
+    Socket(BindError),
+    /// The operating system gave no random bytes.
+    Random(getrandom::Error),
+}
+
+impl Control {
+    /// Opens `settings.data_dir`, publishes what it holds and begins to drain `records`. Must be called inside
+    /// a tokio runtime, which then carries the ledger.
+    pub async fn open(
+        settings: Settings,
+        configured: Configured,
+        metrics: Arc<Metrics>,
+        records: Records,
+    ) -> Result<Self, OpenError> {
+        let data_dir = Arc::new(DataDir::open(&settings.data_dir).map_err(OpenError::DataDir)?);
+        let in_store = |error| OpenError::Store { path: data_dir.path().into(), error };
+        let store = Arc::new(SqliteStore::open(data_dir.clone()).map_err(in_store)?);
+        let pepper = checked_pepper(data_dir.path(), &*store).await?;
+        let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
+        let organization = settings.organization.clone();
+        let publisher = Publisher::compile(&*store, organization, configured, metrics.clone(), now());
+        let publisher = Arc::new(publisher.await.map_err(in_store)?);
+        let catalog = publisher.catalog().clone();
+        let ledger = Ledger::start(store.clone(), records, metrics, settings.gateway.clone());
+        let (closing, closed) = watch::channel(false);
+        let admin = Arc::new(Admin {
+            office: Office::new(store.clone(), publisher.clone(), pepper.clone()),
+            keys: store.clone(),
+            events: store,
+            live: ledger.live().clone(),
+            organization: settings.organization,
+            gateway: settings.gateway,
+            closing: closed,
+        });
+        let admin = AdminServer::bind(admin, closing, tokens, pepper.clone(), publisher, data_dir);
+        let admin = admin.map_err(OpenError::Socket)?;
+        Ok(Self { catalog, pepper, first_admin_token, admin, ledger })
+    }
+}
+
+/// The pepper, once it is sure that the stored digests were made under it.
+async fn checked_pepper(data_dir: &Path, store: &dyn KeyStore) -> Result<Pepper, OpenError> {
+    let in_store = |error| OpenError::Store { path: data_dir.into(), error };
+    let known = store.pepper_check().await.map_err(in_store)?;
+    let pepper = match known {
+        Some(check) => pepper::load_known(data_dir, &check).map_err(OpenError::Pepper)?,
+        None => pepper::load_or_create(data_dir).map_err(OpenError::Pepper)?,
+    };
+    if known.is_none() {
+        store.keep_pepper_check(pepper::check_value(&pepper)).await.map_err(in_store)?;
+    }
+    Ok(pepper)
+}
+
+/// The admin tokens that open the TCP entrance; the first start makes one.
+async fn admin_tokens(
+    store: &dyn KeyStore,
+    pepper: &Pepper,
+    data_dir: &Path,
+) -> Result<(AdminTokens, Option<KeyText>), OpenError> {
+    let in_store = |error| OpenError::Store { path: data_dir.into(), error };
+    let tokens = store.admin_tokens().await.map_err(in_store)?;
+    if !tokens.is_empty() {
+        return Ok((AdminTokens::new(tokens), None));
+    }
+    let text = KeyText::mint(KeyKind::Admin, getrandom::fill).map_err(OpenError::Random)?;
+    let token = AdminToken {
+        id: ids::short_id("adm_").map_err(OpenError::Random)?,
+        name: "first".into(),
+        digest: pepper.digest(text.expose()),
+        shown: text.shown().into(),
+        created_at: now(),
+    };
+    let audit = Audit {
+        actor: Actor::Start,
+        action: "admin_token.create",
+        target: token.id.clone(),
+        time: token.created_at,
+        detail: json!({ "name": token.name, "shown": token.shown }),
+    };
+    store.create_admin_token(token.clone(), audit).await.map_err(in_store)?;
+    Ok((AdminTokens::new(vec![token]), Some(text)))
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataDir(error) => error.fmt(f),
+            Self::Store { path, error } => write!(f, "failed to open the store in {}: {error}", path.display()),
+            Self::Pepper(error) => error.fmt(f),
+            Self::Socket(error) => error.fmt(f),
+            Self::Random(error) => write!(f, "failed to get random bytes from the operating system: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The embedded store: two SQLite databases in the data directory.
+//!
+//! `keeptrusts.db` (keys, teams, admin tokens, audit) is small and precious: every commit is synced to disk,
+//! and reads share the writer's thread, so that whoever changed something reads it back. `events.db` is large
+//! and busy: a commit survives the end of the process but waits for the next checkpoint to survive a power
+//! cut, and reads have a connection and thread of their own, so that a long search cannot hold up the ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use crate::control::data_dir::DataDir;
+use crate::domain::KeyDigest;
+use crate::journal::Event;
+
+use super::{
+    AdminToken, Audit, EventQuery, EventStore, Key, KeyQuery, KeyStore, Page, Revocation, StoreError, StoredEvent, Team,
+};
+use worker::Worker;
+
+mod open; // files, modes, pragmas, migrations
+mod worker; // one connection on one thread
+mod keys;
+mod teams;
+mod admin_tokens;
+mod audit;
+mod events;
+mod meta; // facts about the installation
+
+pub(crate) struct SqliteStore {
+    keys: Worker,
+    events: Worker,
+    search: Worker,
+    // Nobody else may open the databases while they are in use.
+    _data_dir: Arc<DataDir>,
+}
+
+impl SqliteStore {
+    /// Opens the databases, or makes them, and brings them to the present schema.
+    pub(crate) fn open(data_dir: Arc<DataDir>) -> Result<Self, StoreError> {
+        let path = data_dir.path();
+        let keys = Worker::start("store-keys", open::keys(path)?)?;
+        let events = Worker::start("store-events", open::events(path)?)?;
+        let search = Worker::start("store-search", open::search(path)?)?;
+        Ok(Self { keys, events, search, _data_dir: data_dir })
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn keys(&self, query: KeyQuery) -> Result<Page<Key>, StoreError> {
+        self.keys.call(move |db| keys::list(db, &query)).await
+    }
+
+    async fn find_key(&self, id_or_name: &str) -> Result<Option<Key>, StoreError> {
+        let id_or_name = id_or_name.to_owned();
+        self.keys.call(move |db| keys::find(db, &id_or_name)).await
+    }
+
+    async fn create_key(&self, key: Key, audit: Audit) -> Result<(), StoreError> {
+        self.keys.call(move |db| audit::with(db, &audit, |db| keys::insert(db, &key).map(|()| true))).await?;
+        Ok(())
+    }
+
+    async fn revoke_key(&self, id: &str, revocation: Revocation, audit: Audit) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.keys.call(move |db| audit::with(db, &audit, |db| keys::revoke(db, &id, &revocation))).await
+    }
+
+    async fn teams(&self, cursor: Option<i64>, limit: usize) -> Result<Page<Team>, StoreError> {
+        self.keys.call(move |db| teams::list(db, cursor, limit)).await
+    }
+
+    async fn find_team(&self, id_or_name: &str) -> Result<Option<Team>, StoreError> {
+        let id_or_name = id_or_name.to_owned();
+        self.keys.call(move |db| teams::find(db, &id_or_name)).await
+    }
+
+    async fn create_team(&self, team: Team, audit: Audit) -> Result<(), StoreError> {
+        self.keys.call(move |db| audit::with(db, &audit, |db| teams::insert(db, &team).map(|()| true))).await?;
+        Ok(())
+    }
+
+    async fn admin_tokens(&self) -> Result<Vec<AdminToken>, StoreError> {
+        self.keys.call(|db| admin_tokens::list(db)).await
+    }
+
+    async fn create_admin_token(&self, token: AdminToken, audit: Audit) -> Result<(), StoreError> {
+        let insert =
+            move |db: &mut Connection| audit::with(db, &audit, |db| admin_tokens::insert(db, &token).map(|()| true));
+        self.keys.call(insert).await?;
+        Ok(())
+    }
+
+    async fn pepper_check(&self) -> Result<Option<KeyDigest>, StoreError> {
+        self.keys.call(|db| meta::pepper_check(db)).await
+    }
+
+    async fn keep_pepper_check(&self, check: KeyDigest) -> Result<(), StoreError> {
+        self.keys.call(move |db| meta::keep_pepper_check(db, &check)).await
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(&self, events: Arc<[Arc<Event>]>) -> Result<Vec<i64>, StoreError> {
+        self.events.call(move |db| events::append(db, &events)).await
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.search.call(move |db| events::search(db, &query)).await
+    }
+
+    async fn tip(&self) -> Result<i64, StoreError> {
+        self.search.call(|db| events::tip(db)).await
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::OperationInterrupted) => Self::TooSlow,
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl StoreError {
+    fn at(path: &Path, error: std::io::Error) -> Self {
+        Self::Failed(format!("{}: {error}", path.display()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

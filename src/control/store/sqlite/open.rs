@@ -1,0 +1,72 @@
+//! Opening the databases: private files, what SQLite is told, and the schema.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::control::data_dir::private_file;
+use crate::control::store::StoreError;
+
+const KEYS_FILE: &str = "keeptrusts.db";
+const EVENTS_FILE: &str = "events.db";
+
+/// Each text brings the schema one version up. They are never changed once released, only added to.
+const KEYS_SCHEMA: [&str; 1] = [include_str!("keys_1.sql")];
+const EVENTS_SCHEMA: [&str; 1] = [include_str!("events_1.sql")];
+
+/// How long a connection waits for another one, such as an operator's `sqlite3`, before it fails.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
+/// What a log file is cut back to after a checkpoint.
+const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
+
+/// `keeptrusts.db`, for reading and writing.
+pub(super) fn keys(data_dir: &Path) -> Result<Connection, StoreError> {
+    let mut db = writable(&data_dir.join(KEYS_FILE), "FULL")?;
+    migrate(&mut db, &KEYS_SCHEMA)?;
+    Ok(db)
+}
+
+/// `events.db`, for appending.
+pub(super) fn events(data_dir: &Path) -> Result<Connection, StoreError> {
+    let mut db = writable(&data_dir.join(EVENTS_FILE), "NORMAL")?;
+    migrate(&mut db, &EVENTS_SCHEMA)?;
+    Ok(db)
+}
+
+/// `events.db`, for reading.
+pub(super) fn search(data_dir: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(data_dir.join(EVENTS_FILE), flags)?;
+    db.busy_timeout(BUSY_TIME_MAX)?;
+    Ok(db)
+}
+
+fn writable(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
+    // SQLite would make the file with the umask's mode; its log files inherit this one.
+    private_file(path).map_err(|error| StoreError::at(path, error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY_TIME_MAX)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", synchronous)?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
+    Ok(db)
+}
+
+/// Brings the schema up to date, one version a transaction.
+fn migrate(db: &mut Connection, versions: &[&str]) -> Result<(), StoreError> {
+    let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = versions.len() as i64;
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (version, schema) in (1i64..).zip(versions).skip(usize::try_from(found).unwrap_or(0)) {
+        let change = db.transaction()?;
+        change.execute_batch(schema)?;
+        change.pragma_update(None, "user_version", version)?;
+        change.commit()?;
+    }
+    Ok(())
+}

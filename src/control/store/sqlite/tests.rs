@@ -1,0 +1,138 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+
+use crate::control::data_dir::DataDir;
+use crate::control::store::conformance::{self, audit, event, key};
+use crate::control::store::{EventStore, KeyStore, Revocation, StoreError};
+use crate::domain::Timestamp;
+
+use super::SqliteStore;
+
+#[tokio::test]
+async fn it_keeps_every_law_of_a_store() {
+    let (_dir, store) = conformance::sqlite();
+    conformance::all(&*store, &*store).await;
+}
+
+#[tokio::test]
+async fn every_file_is_private() {
+    let (dir, store) = conformance::sqlite();
+    store.create_key(key("jane", 1), audit("key.create")).await.unwrap();
+    store.append(Arc::new([Arc::new(event(1))])).await.unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        seen += 1;
+    }
+    // Two databases with their two log files each, and the lock.
+    assert_eq!(seen, 7);
+}
+
+#[tokio::test]
+async fn a_change_whose_audit_record_fails_is_taken_back() {
+    let (dir, store) = conformance::sqlite();
+    store.create_key(key("kept", 1), audit("key.create")).await.unwrap();
+    let other = Connection::open(dir.path().join("keeptrusts.db")).unwrap();
+    other
+        .execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        .unwrap();
+    assert!(store.create_key(key("jane", 2), audit("key.create")).await.is_err());
+    assert!(store.find_key("jane").await.unwrap().is_none());
+    let revocation = Revocation { time: Timestamp::from_micros(1), reason: None };
+    assert!(store.revoke_key("ak_kept1", revocation, audit("key.revoke")).await.is_err());
+    assert_eq!(store.find_key("kept").await.unwrap().unwrap().revocation, None);
+    other.execute_batch("DROP TRIGGER refuse").unwrap();
+    store.create_key(key("jane", 2), audit("key.create")).await.unwrap();
+}
+
+/// What a kill leaves behind is what is in the files at that moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_moment_leaves_whole_changes() {
+    let (dir, store) = conformance::sqlite();
+    let done = Arc::new(AtomicBool::new(false));
+    let changes = tokio::spawn({
+        let (store, done) = (store.clone(), done.clone());
+        async move {
+            let mut number = 0u8;
+            while !done.load(Ordering::SeqCst) && number < 200 {
+                number += 1;
+                store.create_key(key("k", number), audit("key.create")).await.unwrap();
+                let revocation = Revocation { time: Timestamp::from_micros(1), reason: None };
+                store.revoke_key(&format!("ak_k{number}"), revocation, audit("key.revoke")).await.unwrap();
+            }
+            i64::from(number)
+        }
+    });
+    let mut least = 0;
+    for _ in 0..40 {
+        let found = changes_after_kill(dir.path());
+        assert!(found >= least, "what was durable stays");
+        least = found;
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    }
+    done.store(true, Ordering::SeqCst);
+    let made = changes.await.unwrap();
+    assert_eq!(changes_after_kill(dir.path()), made * 2);
+}
+
+/// Copies the database as a kill would leave it, opens the copy and compares changes with audit records.
+fn changes_after_kill(dir: &Path) -> i64 {
+    let copy = tempfile::tempdir().unwrap();
+    // The database first: until a checkpoint, which these few changes do not reach, all news is in the log.
+    for file in ["keeptrusts.db", "keeptrusts.db-wal"] {
+        fs::copy(dir.join(file), copy.path().join(file)).unwrap();
+    }
+    let db = Connection::open(copy.path().join("keeptrusts.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let changes = count("SELECT count(*) + count(revoked_at) FROM keys");
+    assert_eq!(count("SELECT count(*) FROM audit"), changes);
+    changes
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || SqliteStore::open(Arc::new(DataDir::open(dir.path()).unwrap())).unwrap();
+    let store = open();
+    store.create_key(key("jane", 1), audit("key.create")).await.unwrap();
+    drop(store);
+    assert!(open().find_key("jane").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_store_from_the_future_is_refused() {
+    let (dir, store) = conformance::sqlite();
+    drop(store);
+    Connection::open(dir.path().join("events.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = SqliteStore::open(Arc::new(DataDir::open(dir.path()).unwrap())).err().unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 1 }), "{error}");
+}
+
+#[tokio::test]
+async fn searches_walk_an_index_in_the_order_of_time() {
+    let (dir, _store) = conformance::sqlite();
+    let db = Connection::open(dir.path().join("events.db")).unwrap();
+    let plan = |conditions: &str| {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT json FROM events WHERE {conditions} LIMIT 10");
+        let mut statement = db.prepare(&sql).unwrap();
+        let steps = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    for (conditions, index) in [
+        ("time >= 5 ORDER BY time DESC, seq DESC", "events_time"),
+        ("key_name = 'a' AND (time, seq) < (5, 5) ORDER BY time DESC, seq DESC", "events_key_name"),
+        ("verdict <> 'PASS' AND verdict = 'DENY' ORDER BY time DESC, seq DESC", "events_verdict"),
+        ("time >= 5 AND model = 'm' AND +seq <= 9 ORDER BY time, seq", "events_model"),
+        ("team = 't' ORDER BY time DESC, seq DESC", "events_team"),
+        ("time >= 5 AND seq > 7 ORDER BY seq", "INTEGER PRIMARY KEY"),
+    ] {
+        let plan = plan(conditions);
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{conditions}: {plan}");
+    }
+}
