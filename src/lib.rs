@@ -1,6 +1,8 @@
 //! Keeptrusts: an edge gateway for AI traffic. This page is the map, in reading order.
 
 // Entrance: wires everything, decides nothing.
+pub mod cli; // one file a command
+pub mod app; // settings → rooms → services, in narrative order
 pub mod config; // what the operator wrote → resolved settings, all faults at once
 pub mod telemetry; // the log, metrics for a scraper, health
 

@@ -1,1 +1,10 @@
-fn main() {}
+//! `kt`: see [`keeptrusts::cli`].
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    keeptrusts::cli::main()
+}

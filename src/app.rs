@@ -1,0 +1,313 @@
+//! Wiring: settings → rooms → services, in narrative order. It wires everything and decides nothing.
+//!
+//! The edge has a runtime of its own, so that nothing the office does can hold up a request.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use log::{info, warn};
+use parking_lot::Mutex;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, Listen};
+use crate::control::{Configured, Control, Ledger, OpenError};
+use crate::domain::KeyText;
+use crate::gateway::{Gateway, UnderWay};
+use crate::journal::{Journal, Metrics};
+use crate::telemetry::{Health, scrape_routes};
+use crate::{control, gateway};
+
+/// The version users see.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Threads for everything that is not on a request's path.
+const OFFICE_THREADS: usize = 2;
+/// How often a stopping gateway looks whether its last request has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How long requests that are cut off may take to be dropped.
+const EDGE_DEADLINE: Duration = Duration::from_secs(1);
+/// How long the office may take to end what it is doing.
+const OFFICE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where the first start leaves the admin token it made.
+const FIRST_ADMIN_TOKEN: &str = "first-admin-token";
+
+/// Completes when a desk is to be closed.
+type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A running gateway with its embedded control plane.
+pub struct App {
+    /// Where it listens; ports that were asked for as 0 are filled in.
+    pub listen: Listen,
+    health: Arc<Health>,
+    stop_edge: watch::Sender<bool>,
+    under_way: UnderWay,
+    drain: Duration,
+    edge: Runtime,
+    metrics: Desk,
+    ledger: Ledger,
+    admin: Desk,
+    office: Runtime,
+}
+
+/// A listener of the office, with what ends it.
+struct Desk {
+    name: &'static str,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    Listen { what: &'static str, address: SocketAddr, error: io::Error },
+    Control(OpenError),
+    AdminToken(io::Error),
+    Metrics(prometheus::Error),
+    Runtime(io::Error),
+}
+
+/// The listeners, bound before anything else is done: a taken port is told at once.
+struct Listeners {
+    edge: TcpListener,
+    admin: TcpListener,
+    metrics: TcpListener,
+}
+
+impl App {
+    /// Starts everything `config` asks for; requests are taken when this returns.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&config.listen)?;
+        let listen = listeners.addresses(&config.listen);
+        let office = runtime("office", OFFICE_THREADS)?;
+        let edge = runtime("edge", std::thread::available_parallelism().map_or(1, usize::from))?;
+
+        let metrics = Arc::new(Metrics::new(VERSION, config.metrics_keys_max).map_err(StartError::Metrics)?);
+        metrics.config_read(true, SystemTime::now().into());
+        let (journal, records) = Journal::new(config.journal_capacity, metrics.clone());
+
+        let data_dir = config.data_dir;
+        let settings = control::Settings {
+            data_dir: data_dir.clone(),
+            organization: config.organization.shared(),
+            gateway: config.gateway.shared(),
+        };
+        let configured = Configured { routing: Arc::new(config.routing), prices: Arc::new(config.prices) };
+        let control = office.block_on(Control::open(settings, configured, metrics, records));
+        let Control { catalog, pepper, first_admin_token, admin, ledger } = control.map_err(StartError::Control)?;
+        if let Some(token) = first_admin_token {
+            hand_over(&token, &data_dir).map_err(StartError::AdminToken)?;
+        }
+
+        let health = Arc::new(Health::default());
+        let scrape = scrape_routes(journal.clone(), health.clone());
+        let metrics = Desk::open("metrics", &office, listeners.metrics, |listener, closing| async move {
+            axum::serve(listener, scrape).with_graceful_shutdown(closing).await
+        })?;
+        let admin =
+            Desk::open("admin API", &office, listeners.admin, |listener, closing| admin.serve(listener, closing))?;
+
+        let drain = config.path.timeouts.drain;
+        let gateway = Gateway::new(catalog, journal, pepper, config.path);
+        let under_way = gateway.under_way();
+        let (stop_edge, stopped) = watch::channel(false);
+        serve_edge(&edge, gateway, listeners.edge, &listen, stopped);
+
+        info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
+        Ok(Self { listen, health, stop_edge, under_way, drain, edge, metrics, ledger, admin, office })
+    }
+
+    /// Waits until the process is asked to end: SIGTERM or SIGINT.
+    pub fn wait_for_signal(&self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        self.office.block_on(async {
+            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            Ok(())
+        })
+    }
+
+    /// Stops: no new connections, running requests to their end or to the drain deadline, everything recorded.
+    /// `hurry` ends the wait for running requests early.
+    pub fn stop(self, hurry: impl Future<Output = ()>) {
+        self.health.hold("stopping", "the gateway is stopping");
+        self.stop_edge.send_replace(true);
+        let left = self.office.block_on(drained(&self.under_way, self.drain, hurry));
+        if left > 0 {
+            warn!("{left} requests were still running and are cut off");
+        }
+        // Dropping the requests that are left settles and records them.
+        self.edge.shutdown_timeout(EDGE_DEADLINE);
+        self.office.block_on(async {
+            // The ledger ends when nobody can write to the journal any more, and tails see its last events.
+            self.metrics.close().await;
+            if let Err(unwritten) = self.ledger.finish(OFFICE_DEADLINE).await {
+                warn!("{unwritten}");
+            }
+            self.admin.close().await;
+        });
+        self.office.shutdown_timeout(OFFICE_DEADLINE);
+        info!("stopped");
+    }
+
+    /// Ends the wait of [`App::stop`] at a second SIGTERM or SIGINT.
+    pub async fn second_signal() {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            return std::future::pending().await;
+        };
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+    }
+}
+
+/// Waits for the requests under way; how many are left when there is no more time.
+async fn drained(under_way: &UnderWay, deadline: Duration, hurry: impl Future<Output = ()>) -> usize {
+    let begun = Instant::now();
+    let mut hurry = std::pin::pin!(hurry);
+    let mut told = Instant::now();
+    loop {
+        let left = under_way.count();
+        if left == 0 || begun.elapsed() >= deadline {
+            return left;
+        }
+        if told.elapsed() > Duration::from_secs(10) {
+            info!("waiting for {left} running requests");
+            told = Instant::now();
+        }
+        tokio::select! {
+            () = &mut hurry => return left,
+            () = tokio::time::sleep(DRAIN_POLL) => {}
+        }
+    }
+}
+
+/// Hands the edge's listener to Pingora and lets it serve.
+fn serve_edge(
+    runtime: &Runtime,
+    gateway: Gateway,
+    listener: TcpListener,
+    listen: &Listen,
+    stopped: watch::Receiver<bool>,
+) {
+    let settings = gateway.settings();
+    let conf = ServerConf {
+        upstream_keepalive_pool_size: settings.upstream_connections_kept,
+        max_retries: gateway::CONNECTS_MAX,
+        ..ServerConf::default()
+    };
+    let mut service = pingora::proxy::http_proxy_service(&Arc::new(conf), gateway);
+    let address = listen.edge.to_string();
+    service.add_tcp(&address);
+    let mut fds = Fds::new();
+    fds.add(address, listener.into_raw_fd());
+    let fds: ListenFds = Arc::new(Mutex::new(fds));
+    runtime.spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+}
+
+fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)
+}
+
+/// Puts the first admin token where only the gateway's own user finds it: a log is read by many.
+fn hand_over(token: &KeyText, data_dir: &Path) -> io::Result<()> {
+    let path = data_dir.join(FIRST_ADMIN_TOKEN);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    writeln!(file, "{}", token.expose())?;
+    info!("the first admin token is in {}; keep it elsewhere and remove the file", path.display());
+    Ok(())
+}
+
+impl Desk {
+    /// Lets `serve` answer on `listener` until the desk is closed.
+    fn open<F>(
+        name: &'static str,
+        office: &Runtime,
+        listener: TcpListener,
+        serve: impl FnOnce(tokio::net::TcpListener, Closing) -> F,
+    ) -> Result<Self, StartError>
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (stop, mut stopped) = watch::channel(false);
+        let closing: Closing = Box::pin(async move {
+            // An error means that the desk is gone, which closes it as well.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        });
+        let _in_office = office.enter();
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Runtime)?;
+        Ok(Self { name, stop, serving: office.spawn(serve(listener, closing)) })
+    }
+
+    async fn close(self) {
+        self.stop.send_replace(true);
+        let name = self.name;
+        match tokio::time::timeout(OFFICE_DEADLINE, self.serving).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => warn!("the listener of the {name} failed: {error}"),
+            Ok(Err(error)) => warn!("the listener of the {name} broke: {error}"),
+            Err(_elapsed) => warn!("the listener of the {name} did not end in time"),
+        }
+    }
+}
+
+impl Listeners {
+    fn bind(listen: &Listen) -> Result<Self, StartError> {
+        let bind = |what, address: SocketAddr| {
+            let bound = TcpListener::bind(address).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            });
+            bound.map_err(|error| StartError::Listen { what, address, error })
+        };
+        Ok(Self {
+            edge: bind("edge", listen.edge)?,
+            admin: bind("admin API", listen.admin)?,
+            metrics: bind("metrics", listen.metrics)?,
+        })
+    }
+
+    fn addresses(&self, asked: &Listen) -> Listen {
+        let actual = |listener: &TcpListener, asked: SocketAddr| listener.local_addr().unwrap_or(asked);
+        Listen {
+            edge: actual(&self.edge, asked.edge),
+            admin: actual(&self.admin, asked.admin),
+            metrics: actual(&self.metrics, asked.metrics),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { what, address, error } => write!(
+                f,
+                "the {what} cannot listen on {address}: {error}; is another gateway running there? Choose another \
+                 address in the configuration or on the command line"
+            ),
+            Self::Control(error) => error.fmt(f),
+            Self::AdminToken(error) => write!(f, "cannot write the first admin token: {error}"),
+            Self::Metrics(error) => write!(f, "the table of metrics is inconsistent: {error}"),
+            Self::Runtime(error) => write!(f, "the operating system gave no threads or sockets: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,121 @@
+//! The command line: one file a command. To add one: a file, its line in [`Command`] and its line in `run`.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod gateway; // kt gateway run
+mod keys; // kt keys create|list|show|revoke
+mod teams; // kt teams create|list
+mod events; // kt events tail|list
+mod config; // kt config check|show
+mod demo; // kt demo
+mod mock_provider; // kt mock-provider
+mod completions; // kt completions
+mod client; // the running gateway's admin API, by its socket or by URL
+mod output; // tables, JSON and times on standard output
+mod moment; // `90d`, `15m` and times as people write them
+
+/// An edge gateway for AI traffic: access keys, metering, audit events and metrics
+#[derive(Debug, Parser)]
+#[command(name = "kt", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    #[command(arg_required_else_help = true)]
+    Gateway(gateway::Gateway),
+    /// Make, list, show and revoke access keys and gateway keys
+    #[command(visible_alias = "tokens", arg_required_else_help = true)]
+    Keys(keys::Keys),
+    /// Make and list teams
+    #[command(arg_required_else_help = true)]
+    Teams(teams::Teams),
+    /// Read the audit log, or follow it live
+    #[command(arg_required_else_help = true)]
+    Events(events::Events),
+    /// Check a configuration, or show what would hold
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(config::Command),
+    /// Show everything on one machine, without any provider account
+    Demo(demo::Demo),
+    /// Run a pretend provider with known usage
+    MockProvider(mock_provider::Mock),
+    /// Print a script that completes this command line
+    Completions(completions::Completions),
+}
+
+/// Why a command did not do as told.
+#[derive(Debug)]
+pub enum Error {
+    /// It was used wrongly. Exit code 2.
+    Usage(String),
+    /// It was refused, or it failed. Exit code 1.
+    Failed(String),
+    /// Whoever read the output has read enough (`| head`), which is no failure.
+    OutputClosed,
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    // Clap itself exits with 2 on wrong usage and with 0 after help.
+    match Cli::parse().run() {
+        Ok(()) | Err(Error::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Written by hand, because a closed standard error is no reason to panic.
+            let _ = io::Write::write_all(&mut io::stderr(), format!("kt: {error}\n").as_bytes());
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Keys(keys) => block_on(keys.run()),
+            Command::Teams(teams) => block_on(teams.run()),
+            Command::Events(events) => block_on(events.run()),
+            Command::Gateway(gateway) => gateway.run(),
+            Command::Config(config) => config.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::MockProvider(mock) => block_on(mock.run()),
+            Command::Completions(completions) => completions.run(),
+        }
+    }
+}
+
+/// Runs a command that only talks to a gateway.
+fn block_on(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Error::Failed(format!("failed to start: {error}")))?.block_on(command)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => f.write_str(text),
+            Self::OutputClosed => f.write_str("the output was closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Errors of standard output, which is all that commands write to.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Failed(format!("failed to write the output: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
