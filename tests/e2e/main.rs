@@ -1,1 +1,14 @@
-fn main() {}
+//! End to end: the real binary, a real store, a mock provider, real connections.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in tests, what must hold is unwrapped")]
+
+mod harness;
+
+mod bodies;
+mod answers;
+mod streams;
+mod refusals;
+mod upstream_faults;
+mod commands;
+mod lifecycle;
+mod tls;

@@ -1,0 +1,101 @@
+//! Closing the books of a world: what every test checks for free.
+//!
+//! Every admitted request has one INPUT and one OUTPUT event, every refused one an INPUT event alone; nothing
+//! is still running or held; the sums of the events are the metrics; and no secret is in any sink.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Kt, World};
+
+/// Every event so far, oldest first.
+pub fn events(data_dir: &Path) -> Vec<Value> {
+    let listed = Kt::run(&["events", "list", "--json", "--limit", "1000"], data_dir).succeeded();
+    listed.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The sum of all series that begin with `series`.
+pub fn metric(exposition: &str, series: &str) -> f64 {
+    let lines = exposition.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.strip_prefix(series)).map(value).sum()
+}
+
+fn value(rest: &str) -> f64 {
+    rest.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+pub fn close(world: &World) {
+    let begun = Instant::now();
+    let events = loop {
+        let scrape = world.gateway.scrape();
+        let quiet = ["keeptrusts_requests_active", "keeptrusts_streams_active", "keeptrusts_journal_queue_depth"];
+        if quiet.iter().all(|gauge| metric(&scrape, gauge) == 0.0) {
+            break events(&world.data_dir());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "requests or places are still held:\n{scrape}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    every_request_is_recorded_once(&events);
+    events_and_metrics_agree(&events, &world.gateway.scrape());
+}
+
+fn every_request_is_recorded_once(events: &[Value]) {
+    let mut requests: HashMap<(&str, &str), (u32, u32, bool)> = HashMap::new();
+    for event in events {
+        let key = (event["request_id"].as_str().unwrap(), event["started_at"].as_str().unwrap());
+        let (inputs, outputs, admitted) = requests.entry(key).or_default();
+        if event["phase"] == "INPUT" {
+            *inputs += 1;
+            *admitted = event["verdict"] == "PASS";
+        } else {
+            *outputs += 1;
+            assert!(event["ended"].is_string() && event["usage"].is_object(), "{event}");
+        }
+    }
+    for (request, (inputs, outputs, admitted)) in requests {
+        assert_eq!((inputs, outputs), (1, u32::from(admitted)), "INPUT and OUTPUT events of {request:?}");
+    }
+}
+
+fn events_and_metrics_agree(events: &[Value], scrape: &str) {
+    let outputs = || events.iter().filter(|event| event["phase"] == "OUTPUT");
+    let sum = |member: &str| outputs().map(|event| event["usage"][member].as_u64().unwrap()).sum::<u64>() as f64;
+    for kind in ["input", "output", "cache_read", "cache_write", "reasoning"] {
+        let counted: f64 = scrape
+            .lines()
+            .filter(|line| line.starts_with("keeptrusts_tokens_total{") && line.contains(&format!("kind=\"{kind}\"")))
+            .map(value)
+            .sum();
+        assert_eq!(counted, sum(kind), "tokens of kind {kind} in metrics and events");
+    }
+    let cost: u64 = outputs().filter_map(|event| event["cost_nano_usd"].as_u64()).sum();
+    let counted = metric(scrape, "keeptrusts_cost_usd_total{");
+    assert!((counted * 1e9 - cost as f64).abs() < 0.5, "cost in metrics {counted} and events {cost} nano-USD");
+    let refused = events.iter().filter(|event| event["phase"] == "INPUT" && event["verdict"] != "PASS").count();
+    let requests = metric(scrape, "keeptrusts_requests_total{");
+    assert_eq!(requests, (refused + outputs().count()) as f64, "requests in metrics and events");
+}
+
+/// No secret in the log, the metrics, or any file the gateway keeps.
+pub fn no_secret_in_sinks(world: &World, folder: &Path) {
+    let mut sinks = vec![("the log".to_owned(), world.gateway.log().into_bytes())];
+    collect(&folder.join("data"), &mut sinks);
+    for (sink, content) in sinks {
+        for secret in &world.secrets {
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{sink} shows the secret that begins with {}", &secret[..10]);
+        }
+    }
+}
+
+fn collect(folder: &Path, sinks: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            sinks.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The gateway as a process, and the commands that talk to it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{ANTHROPIC_CANARY, OPENAI_CANARY, eventually, kt};
+
+/// A running `kt gateway run`.
+pub struct Gateway {
+    pub edge: SocketAddr,
+    pub admin: SocketAddr,
+    pub metrics: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Gateway {
+    pub async fn start(config: &Path, data_dir: &Path) -> Self {
+        let mut child = command(&["gateway", "run"], data_dir)
+            .arg("--config")
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        follow(child.stderr.take().unwrap(), log.clone());
+        let listening = eventually(|| {
+            let log = log.lock().unwrap().clone();
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the gateway ended with {status}:\n{log}");
+            }
+            log.lines().find(|line| line.contains("edge listens on")).map(str::to_owned)
+        });
+        let listening = listening.await;
+        let address = |after: &str| {
+            let rest = &listening[listening.find(after).unwrap() + after.len()..];
+            rest.split([',', ' ']).next().unwrap().trim().parse().unwrap()
+        };
+        let (edge, admin, metrics) = (address("edge listens on "), address("admin API on "), address("metrics on "));
+        Self { edge, admin, metrics, child, log }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The metrics' text exposition.
+    pub fn scrape(&self) -> String {
+        let answer = get(self.metrics, "/metrics");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    pub fn terminate(&self) {
+        let signalled = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(signalled.success());
+    }
+
+    /// Waits for the end of the process; how long it took, and whether it ended well.
+    pub fn wait(&mut self, at_most: Duration) -> (Duration, bool) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (begun.elapsed(), status.success());
+            }
+            assert!(begun.elapsed() < at_most, "the gateway did not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn stop(&mut self) {
+        self.terminate();
+        let (_, well) = self.wait(Duration::from_secs(10));
+        assert!(well, "the gateway did not end well:\n{}", self.log());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a command printed and how it ended.
+pub struct Kt(pub Output);
+
+impl Kt {
+    pub fn run(args: &[&str], data_dir: &Path) -> Self {
+        Self(command(args, data_dir).output().unwrap())
+    }
+
+    pub fn succeeded(self) -> Self {
+        assert!(self.0.status.success(), "{}\n{}", self.stdout(), self.stderr());
+        self
+    }
+
+    pub fn code(&self) -> Option<i32> {
+        self.0.status.code()
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8(self.0.stderr.clone()).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.0.stdout).unwrap()
+    }
+}
+
+/// `kt` with nothing of this process's environment that could decide anything.
+pub fn command(args: &[&str], data_dir: &Path) -> Command {
+    let mut command = Command::new(kt());
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("KEEPTRUSTS_DATA_DIR", data_dir)
+        .env("TEST_OPENAI_KEY", OPENAI_CANARY)
+        .env("TEST_ANTHROPIC_KEY", ANTHROPIC_CANARY);
+    command
+}
+
+fn follow(stderr: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
+
+/// A GET on a connection of its own, with the head.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

@@ -1,0 +1,1 @@
+//! A provider behind TLS is verified, or nothing is sent to it.
