@@ -105,7 +105,11 @@ impl App {
             organization: config.organization.shared(),
             gateway: config.gateway.shared(),
         };
-        let configured = Configured { routing: Arc::new(config.routing), prices: Arc::new(config.prices) };
+        let configured = Configured {
+            routing: Arc::new(config.routing),
+            prices: Arc::new(config.prices),
+            permissions: Arc::default(),
+        };
         let control = office.block_on(Control::open(settings, configured, metrics, records));
         let Control { catalog, pepper, first_admin_token, admin, ledger } = control.map_err(StartError::Control)?;
         if let Some(token) = first_admin_token {

@@ -1,4 +1,4 @@
-//! Every key by the digest of its text.
+//! Every key by the digest of each of its texts.
 //!
 //! The index is immutable like the rest of the catalog, but a change copies only one of its shards: with a
 //! million keys, creating one copies about a thousand pointers.
@@ -6,12 +6,20 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::domain::{KeyDigest, Timestamp};
-use crate::journal::KeySeries;
+
+use super::standing::{KeyState, Lapse, SecretState, TeamState};
 
 const SHARDS: usize = 1024;
+
+/// What a caller shows: one of a key's texts, and the key it belongs to. A key has two texts while a rotation
+/// overlaps.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    pub key: Arc<KeyRecord>,
+    pub secret: Arc<SecretState>,
+}
 
 /// What the gateway knows about one key.
 #[derive(Debug)]
@@ -20,7 +28,6 @@ pub struct KeyRecord {
     pub id: Arc<str>,
     pub name: Arc<str>,
     pub team: Option<Arc<Team>>,
-    pub expires_at: Option<Timestamp>,
     pub state: Arc<KeyState>,
 }
 
@@ -29,16 +36,7 @@ pub struct KeyRecord {
 pub struct Team {
     pub id: Arc<str>,
     pub name: Arc<str>,
-}
-
-/// What outlives catalogs: the same state belongs to a key for as long as the process runs.
-///
-/// Revocation is a flag here rather than a list beside the catalog: one store is seen by the key's next
-/// request and by every stream of it that is running, at the cost of one load each.
-#[derive(Debug)]
-pub struct KeyState {
-    revoked: AtomicBool,
-    pub series: Arc<KeySeries>,
+    pub state: TeamState,
 }
 
 /// All keys, revoked ones included, so that they are told from unknown ones.
@@ -48,37 +46,39 @@ pub struct KeyIndex {
     len: usize,
 }
 
-type Shard = HashMap<KeyDigest, Arc<KeyRecord>, BuildHasherDefault<DigestHasher>>;
+type Shard = HashMap<KeyDigest, Credential, BuildHasherDefault<DigestHasher>>;
 
-impl KeyState {
-    pub fn new(series: Arc<KeySeries>, revoked: bool) -> Self {
-        Self { revoked: AtomicBool::new(revoked), series }
-    }
-
-    /// Revokes the key at once, for requests to come and for those that are running.
-    pub fn revoke(&self) {
-        self.revoked.store(true, Ordering::Release);
-    }
-
-    pub fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+impl Credential {
+    /// Why the credential may not be used, now or any more. Asked for every request, and for every piece of a
+    /// running answer: a few loads.
+    pub fn lapse(&self, now: Timestamp) -> Option<Lapse> {
+        let suspended = || self.key.team.as_ref().is_some_and(|team| team.state.is_suspended());
+        if self.key.state.is_revoked() {
+            Some(Lapse::Revoked)
+        } else if self.key.state.expires_at().is_some_and(|expiry| expiry <= now) {
+            Some(Lapse::Expired)
+        } else if self.secret.valid_until().is_some_and(|end| end <= now) {
+            Some(Lapse::Rotated)
+        } else {
+            suspended().then_some(Lapse::TeamSuspended)
+        }
     }
 }
 
 impl KeyIndex {
-    pub fn find(&self, digest: &KeyDigest) -> Option<&Arc<KeyRecord>> {
+    pub fn find(&self, digest: &KeyDigest) -> Option<&Credential> {
         self.shards[shard_of(digest)].get(digest)
     }
 
-    /// Adds a key, or replaces what was known of it.
-    pub fn insert(&mut self, digest: KeyDigest, record: KeyRecord) {
+    /// Adds a credential, or replaces what was known of it.
+    pub fn insert(&mut self, digest: KeyDigest, credential: Credential) {
         let shard = &mut Arc::make_mut(&mut self.shards)[shard_of(&digest)];
-        let before = Arc::make_mut(shard).insert(digest, Arc::new(record));
+        let before = Arc::make_mut(shard).insert(digest, credential);
         self.len += usize::from(before.is_none());
     }
 
-    /// Every key, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+    /// Every credential, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Credential> {
         self.shards.iter().flat_map(|shard| shard.values())
     }
 
@@ -97,11 +97,11 @@ impl Default for KeyIndex {
     }
 }
 
-impl FromIterator<(KeyDigest, KeyRecord)> for KeyIndex {
-    fn from_iter<I: IntoIterator<Item = (KeyDigest, KeyRecord)>>(keys: I) -> Self {
+impl FromIterator<(KeyDigest, Credential)> for KeyIndex {
+    fn from_iter<I: IntoIterator<Item = (KeyDigest, Credential)>>(credentials: I) -> Self {
         let mut shards = vec![Shard::default(); SHARDS];
-        for (digest, record) in keys {
-            shards[shard_of(&digest)].insert(digest, Arc::new(record));
+        for (digest, credential) in credentials {
+            shards[shard_of(&digest)].insert(digest, credential);
         }
         let len = shards.iter().map(HashMap::len).sum();
         Self { shards: shards.into_iter().map(Arc::new).collect(), len }
@@ -134,6 +134,9 @@ impl Hasher for DigestHasher {
 
 #[cfg(test)]
 mod tests {
+    use crate::domain::Permissions;
+    use crate::journal::KeySeries;
+
     use super::*;
 
     fn digest(number: u32) -> KeyDigest {
@@ -143,32 +146,42 @@ mod tests {
         KeyDigest(bytes)
     }
 
-    fn record(name: &str) -> KeyRecord {
-        let series = Arc::new(KeySeries::detached(name, "none"));
-        let state = Arc::new(KeyState::new(series, false));
-        KeyRecord { id: name.into(), name: name.into(), team: None, expires_at: None, state }
+    fn credential(name: &str, team: Option<Arc<Team>>) -> Credential {
+        let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached(name, "none"))));
+        let key = KeyRecord { id: name.into(), name: name.into(), team, state };
+        Credential { key: Arc::new(key), secret: Arc::default() }
     }
 
     #[test]
     fn a_change_is_seen_only_by_the_next_index() {
-        let before: KeyIndex = (0..5000).map(|n| (digest(n), record(&n.to_string()))).collect();
+        let before: KeyIndex = (0..5000).map(|n| (digest(n), credential(&n.to_string(), None))).collect();
         let mut after = before.clone();
-        after.insert(digest(5000), record("new"));
-        after.insert(digest(7), record("changed"));
+        after.insert(digest(5000), credential("new", None));
+        after.insert(digest(7), credential("changed", None));
         assert_eq!((before.len(), after.len()), (5000, 5001));
         assert!(before.find(&digest(5000)).is_none());
-        assert_eq!(after.find(&digest(5000)).map(|key| &*key.name), Some("new"));
-        assert_eq!(before.find(&digest(7)).map(|key| &*key.name), Some("7"));
-        assert_eq!(after.find(&digest(7)).map(|key| &*key.name), Some("changed"));
+        assert_eq!(after.find(&digest(5000)).map(|found| &*found.key.name), Some("new"));
+        assert_eq!(before.find(&digest(7)).map(|found| &*found.key.name), Some("7"));
+        assert_eq!(after.find(&digest(7)).map(|found| &*found.key.name), Some("changed"));
         assert_eq!(after.iter().count(), 5001);
     }
 
     #[test]
-    fn revocation_reaches_every_holder_of_the_state() {
-        let key = record("jane");
-        let running = key.state.clone();
-        assert!(!running.is_revoked());
-        key.state.revoke();
-        assert!(running.is_revoked());
+    fn a_lapse_reaches_every_holder_of_the_credential() {
+        let now = Timestamp::from_micros(1_000);
+        let team =
+            Arc::new(Team { id: "team_1".into(), name: "a".into(), state: TeamState::new(Permissions::default()) });
+        let credential = credential("jane", Some(team.clone()));
+        let running = credential.clone();
+        assert_eq!(running.lapse(now), None);
+        team.state.suspend(true);
+        assert_eq!(running.lapse(now), Some(Lapse::TeamSuspended));
+        credential.secret.end_at(Some(now));
+        assert_eq!(running.lapse(now), Some(Lapse::Rotated));
+        credential.key.state.expire_at(Some(now));
+        assert_eq!(running.lapse(now), Some(Lapse::Expired));
+        assert_eq!(running.lapse(Timestamp::from_micros(999)), Some(Lapse::TeamSuspended));
+        credential.key.state.revoke();
+        assert_eq!(running.lapse(now), Some(Lapse::Revoked));
     }
 }

@@ -2,24 +2,28 @@
 //!
 //! A [`Catalog`] is immutable. A request takes one with a single atomic load and keeps it to its end;
 //! whoever publishes swaps in the next one. Only a key's revocation does not wait for that: see
-//! [`KeyState`]. The catalog does not know where its content comes from.
+//! [`standing`]. The catalog does not know where its content comes from.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::domain::PriceTable;
+use crate::domain::{Permissions, PriceTable};
 
 mod keys; // every key by digest, in shards that can be replaced one by one
+mod standing; // what a key, a team and a key's text are worth at this moment
 mod routing; // which provider serves which model
 
-pub use keys::{KeyIndex, KeyRecord, KeyState, Team};
+pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
+pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
 
 /// Everything a request is judged and routed by, as of one moment.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     pub organization: Arc<str>,
+    /// What the organization may use, and so every key.
+    pub permissions: Arc<Permissions>,
     pub keys: KeyIndex,
     pub routing: Arc<Routing>,
     pub prices: Arc<PriceTable>,

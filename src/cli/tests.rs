@@ -55,7 +55,7 @@ impl Office {
         let metrics = Arc::new(Metrics::new("test", 100).unwrap());
         let (journal, records) = Journal::new(1024, metrics.clone());
         let settings = Settings { data_dir: dir.path().into(), organization: "acme".into(), gateway: "edge-1".into() };
-        let configured = Configured { routing: Arc::default(), prices: Arc::default() };
+        let configured = Configured { routing: Arc::default(), prices: Arc::default(), permissions: Arc::default() };
         let control = Control::open(settings, configured, metrics, records).await.unwrap();
         let Control { first_admin_token, admin, ledger, .. } = control;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

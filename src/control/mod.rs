@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::catalog::{CurrentCatalog, Routing};
-use crate::domain::{KeyKind, KeyText, Pepper, PriceTable, Timestamp};
+use crate::domain::{KeyKind, KeyText, Pepper, Permissions, PriceTable, Timestamp};
 use crate::journal::{Metrics, Records};
 
 mod data_dir; // the directory everything durable lives in, for one process at a time
@@ -54,6 +54,8 @@ pub struct Settings {
 pub struct Configured {
     pub routing: Arc<Routing>,
     pub prices: Arc<PriceTable>,
+    /// What the organization may use.
+    pub permissions: Arc<Permissions>,
 }
 
 /// An open control plane: what the gateway needs, and what is still to be run.

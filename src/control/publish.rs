@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::catalog::{self, Catalog, CurrentCatalog, KeyIndex, KeyRecord, KeyState};
-use crate::domain::{KeyDigest, KeyKind, Timestamp};
+use crate::catalog::{
+    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState, SecretState, Team, TeamState,
+};
+use crate::domain::{KeyDigest, KeyKind, Permissions, Timestamp};
 use crate::journal::Metrics;
 
 use super::Configured;
@@ -23,7 +25,7 @@ pub(super) struct Publisher {
 /// What has to be remembered from one publication to the next.
 #[derive(Default)]
 struct Census {
-    teams: HashMap<String, Arc<catalog::Team>>,
+    teams: HashMap<String, Arc<Team>>,
     live: usize,
     revoked: usize,
     /// When each live key that expires does.
@@ -55,8 +57,8 @@ impl Publisher {
             }
         }
         metrics.keys_known(census.live, census.revoked);
-        let Configured { routing, prices } = configured;
-        let catalog = Catalog { organization, keys: keys.into_iter().collect(), routing, prices };
+        let Configured { routing, prices, permissions } = configured;
+        let catalog = Catalog { organization, permissions, keys: keys.into_iter().collect(), routing, prices };
         Ok(Self { catalog: Arc::new(CurrentCatalog::new(catalog)), metrics, census: Mutex::new(census) })
     }
 
@@ -80,10 +82,12 @@ impl Publisher {
     pub(super) fn revoke(&self, key: &Key) {
         let mut census = self.census.lock();
         let catalog = self.catalog.load();
-        let Some(record) = catalog.keys.find(&key.digest).filter(|record| !record.state.is_revoked()) else {
+        let known = catalog.keys.find(&key.digest).map(|credential| &credential.key);
+        let Some(record) = known.filter(|record| !record.state.is_revoked()) else {
             return;
         };
         record.state.revoke();
+        record.state.interrupt();
         census.revoked += 1;
         census.retire(key.expires_at, &record.id);
         self.metrics.keys_known(census.live, census.revoked);
@@ -99,7 +103,7 @@ impl Publisher {
 
 impl Census {
     /// Counts a key and makes what the catalog keeps of it.
-    fn record(&mut self, key: &Key, metrics: &Metrics, now: Timestamp) -> (KeyDigest, KeyRecord) {
+    fn record(&mut self, key: &Key, metrics: &Metrics, now: Timestamp) -> (KeyDigest, Credential) {
         let revoked = key.revocation.is_some();
         let id: Arc<str> = key.id.as_str().into();
         self.revoked += usize::from(revoked);
@@ -109,13 +113,19 @@ impl Census {
         }
         let team = key.team.as_ref().map(|team| self.team(team));
         let series = metrics.key_series(&key.name, team.as_deref().map(|team| &*team.name));
-        let state = Arc::new(KeyState::new(series, revoked));
-        (key.digest, KeyRecord { id, name: key.name.as_str().into(), team, expires_at: key.expires_at, state })
+        let state = Arc::new(KeyState::new(series));
+        state.expire_at(key.expires_at);
+        if revoked {
+            state.revoke();
+        }
+        let key_record = Arc::new(KeyRecord { id, name: key.name.as_str().into(), team, state });
+        (key.digest, Credential { key: key_record, secret: Arc::new(SecretState::default()) })
     }
 
-    fn team(&mut self, team: &TeamRef) -> Arc<catalog::Team> {
+    fn team(&mut self, team: &TeamRef) -> Arc<Team> {
         let known = self.teams.entry(team.id.clone());
-        let make = || Arc::new(catalog::Team { id: team.id.as_str().into(), name: team.name.as_str().into() });
+        let state = || TeamState::new(Permissions::default());
+        let make = || Arc::new(Team { id: team.id.as_str().into(), name: team.name.as_str().into(), state: state() });
         known.or_insert_with(make).clone()
     }
 
@@ -149,7 +159,11 @@ mod tests {
     use super::*;
 
     fn configured() -> Configured {
-        Configured { routing: Arc::new(Routing::default()), prices: Arc::new(PriceTable::default()) }
+        Configured {
+            routing: Arc::new(Routing::default()),
+            prices: Arc::new(PriceTable::default()),
+            permissions: Arc::default(),
+        }
     }
 
     fn gauges(metrics: &Arc<Metrics>) -> (String, String) {
@@ -174,14 +188,14 @@ mod tests {
         let metrics = Arc::new(Metrics::new("test", 10).unwrap());
         let publisher = Publisher::compile(&*store, "acme".into(), configured(), metrics.clone(), now).await.unwrap();
         let known = |key: &Key| publisher.catalog().load().keys.find(&key.digest).cloned();
-        assert!(known(&gone).unwrap().state.is_revoked());
+        assert!(known(&gone).unwrap().key.state.is_revoked());
         assert!(known(&expired).is_some() && known(&gateway).is_none());
         assert_eq!(gauges(&metrics), ("1".into(), "1".into()));
 
         let mut brief = key("brief", 5);
         brief.expires_at = Some(now.saturating_add(Duration::from_secs(1)));
         publisher.add(&brief, now);
-        let running = known(&brief).unwrap().state.clone();
+        let running = known(&brief).unwrap().key.state.clone();
         assert_eq!(gauges(&metrics), ("2".into(), "1".into()));
         publisher.recount(now.saturating_add(Duration::from_secs(1)));
         assert_eq!(gauges(&metrics), ("1".into(), "1".into()));

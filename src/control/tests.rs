@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::catalog::Routing;
-use crate::domain::{KeyKind, KeyText, PriceTable};
+use crate::domain::{KeyKind, KeyText};
 use crate::journal::{Journal, Metrics, Record};
 
 use super::*;
@@ -18,7 +17,7 @@ pub(in crate::control) async fn open(dir: &Path) -> Result<(Control, Journal), O
     let metrics = Arc::new(Metrics::new("test", 100).unwrap());
     let (journal, records) = Journal::new(8192, metrics.clone());
     let settings = Settings { data_dir: dir.into(), organization: "acme".into(), gateway: "edge-1".into() };
-    let configured = Configured { routing: Arc::new(Routing::default()), prices: Arc::new(PriceTable::default()) };
+    let configured = Configured { routing: Arc::default(), prices: Arc::default(), permissions: Arc::default() };
     Ok((Control::open(settings, configured, metrics, records).await?, journal))
 }
 

@@ -8,6 +8,7 @@ mod key_text; // `kt_ak_…`: how a key is written, checked and digested
 mod money; // nano-USD and pico-USD per token, in integers
 mod usage; // tokens by kind, and where the figures came from
 mod price; // the price table: usage × rates = cost
+mod permissions; // what a key, a team or the organization may use
 mod secret; // a text that no log, error or Debug output can show
 mod time; // a moment in UTC
 mod verdict; // what became of a request
@@ -15,6 +16,7 @@ mod verdict; // what became of a request
 pub use key_text::{KeyDigest, KeyKind, KeyText, KeyTextError, Pepper};
 pub use money::{NanoUsd, PicoUsd};
 pub use name::{Name, NameError};
+pub use permissions::{Network, Pattern, PermissionError, Permissions};
 pub use price::{Cost, ModelPrice, PriceTable, Rates, Tier};
 pub use secret::Secret;
 pub use time::Timestamp;

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, KeyRecord};
+use crate::catalog::{Catalog, Credential, KeyRecord};
 
 use super::authenticate::Caller;
 
 /// Key, team and organization that a request is charged to. Made only here.
 pub struct Account {
-    key: Arc<KeyRecord>,
+    credential: Credential,
     organization: Arc<str>,
 }
 
 impl Account {
     pub fn key(&self) -> &Arc<KeyRecord> {
-        &self.key
+        &self.credential.key
     }
 
     pub fn organization(&self) -> &Arc<str> {
@@ -23,5 +23,5 @@ impl Account {
 }
 
 pub fn attribute(caller: &Caller, catalog: &Catalog) -> Account {
-    Account { key: caller.key().clone(), organization: catalog.organization.clone() }
+    Account { credential: caller.credential().clone(), organization: catalog.organization.clone() }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::catalog::{Catalog, KeyRecord};
+use crate::catalog::{Catalog, Credential, KeyRecord};
 use crate::domain::{KeyKind, KeyText, KeyTextError, Pepper, Timestamp};
 
 use super::refusal::Refusal;
@@ -26,12 +26,12 @@ const PROVIDER_KEY_PREFIXES: [&str; 3] = ["sk-", "AIza", "sess-"];
 
 /// Whoever holds an authentic, live access key. Made only here.
 pub struct Caller {
-    key: Arc<KeyRecord>,
+    credential: Credential,
 }
 
 impl Caller {
-    pub fn key(&self) -> &Arc<KeyRecord> {
-        &self.key
+    pub fn credential(&self) -> &Credential {
+        &self.credential
     }
 }
 
@@ -50,16 +50,12 @@ pub fn authenticate(
     now: Timestamp,
 ) -> Result<Caller, Unauthenticated> {
     let text = the_key(headers).map_err(|refusal| Unauthenticated { refusal, key: None })?;
-    let key = catalog.keys.find(&pepper.digest(text));
-    let key = key.ok_or(Unauthenticated { refusal: Refusal::KeyUnknown, key: None })?.clone();
-    let refusal = if key.state.is_revoked() {
-        Refusal::KeyRevoked
-    } else if key.expires_at.is_some_and(|expiry| expiry <= now) {
-        Refusal::KeyExpired
-    } else {
-        return Ok(Caller { key });
-    };
-    Err(Unauthenticated { refusal, key: Some(key) })
+    let credential = catalog.keys.find(&pepper.digest(text));
+    let credential = credential.ok_or(Unauthenticated { refusal: Refusal::KeyUnknown, key: None })?.clone();
+    match credential.lapse(now) {
+        None => Ok(Caller { credential }),
+        Some(lapse) => Err(Unauthenticated { refusal: Refusal::Lapsed(lapse), key: Some(credential.key) }),
+    }
 }
 
 /// The one access key among the request's credentials. Clients do send several at once, some of them not
@@ -111,7 +107,7 @@ fn without_scheme(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use crate::catalog::{KeyIndex, KeyState, Routing};
+    use crate::catalog::{KeyState, Lapse, Routing};
     use crate::domain::{KeyDigest, PriceTable};
     use crate::journal::KeySeries;
 
@@ -134,18 +130,24 @@ mod tests {
 
     fn fixture() -> Fixture {
         let pepper = Pepper::new(&[1; 32]).unwrap();
-        let record = |name: &str, expires_at, revoked| {
-            let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached(name, "none")), revoked));
-            KeyRecord { id: name.into(), name: name.into(), team: None, expires_at, state }
+        let credential = |name: &str| {
+            let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached(name, "none"))));
+            let key = Arc::new(KeyRecord { id: name.into(), name: name.into(), team: None, state });
+            Credential { key, secret: Arc::default() }
         };
         let digest = |seed| -> KeyDigest { pepper.digest(&key(KeyKind::Access, seed)) };
-        let keys = KeyIndex::from_iter([
-            (digest(1), record("live", None, false)),
-            (digest(2), record("revoked", None, true)),
-            (digest(3), record("expired", Some(NOW), false)),
-        ]);
-        let prices = Arc::new(PriceTable::default());
-        let catalog = Catalog { organization: "acme".into(), keys, routing: Arc::new(Routing::default()), prices };
+        let [live, revoked, expired, rotated] = ["live", "revoked", "expired", "rotated"].map(credential);
+        revoked.key.state.revoke();
+        expired.key.state.expire_at(Some(NOW));
+        rotated.secret.end_at(Some(NOW));
+        let keys = [live, revoked, expired, rotated].into_iter().zip(1..).map(|(key, seed)| (digest(seed), key));
+        let catalog = Catalog {
+            organization: "acme".into(),
+            permissions: Arc::default(),
+            keys: keys.collect(),
+            routing: Arc::new(Routing::default()),
+            prices: Arc::new(PriceTable::default()),
+        };
         Fixture { catalog, pepper }
     }
 
@@ -156,7 +158,7 @@ mod tests {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let caller = authenticate(&map, &catalog, &pepper, NOW);
-        caller.map(|caller| caller.key().name.to_string()).map_err(|stranger| stranger.refusal)
+        caller.map(|caller| caller.credential().key.name.to_string()).map_err(|stranger| stranger.refusal)
     }
 
     #[test]
@@ -198,8 +200,9 @@ mod tests {
         assert_eq!(with(&format!("\"{text}\"")), Refusal::KeyMalformed(KeyTextError::Padded));
         assert_eq!(with(&text.replace(&text[20..21], "é")), Refusal::KeyMalformed(KeyTextError::Character));
         assert_eq!(with(&key(KeyKind::Access, 9)), Refusal::KeyUnknown);
-        assert_eq!(with(&key(KeyKind::Access, 2)), Refusal::KeyRevoked);
-        assert_eq!(with(&key(KeyKind::Access, 3)), Refusal::KeyExpired);
+        assert_eq!(with(&key(KeyKind::Access, 2)), Refusal::Lapsed(Lapse::Revoked));
+        assert_eq!(with(&key(KeyKind::Access, 3)), Refusal::Lapsed(Lapse::Expired));
+        assert_eq!(with(&key(KeyKind::Access, 4)), Refusal::Lapsed(Lapse::Rotated));
         assert_eq!(with(&key(KeyKind::Gateway, 1)), Refusal::KeyWrongKind("gateway"));
         assert_eq!(with("sk-proj-123"), Refusal::PassthroughDisabled);
         assert_eq!(with("hunter2"), Refusal::KeyMalformed(KeyTextError::Foreign));

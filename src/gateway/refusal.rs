@@ -7,6 +7,7 @@ use std::fmt;
 
 use http::StatusCode;
 
+use crate::catalog::Lapse;
 use crate::domain::{KeyTextError, Verdict};
 use crate::protocol::error::ErrorKind;
 
@@ -19,8 +20,7 @@ pub enum Refusal {
     KeyMissing,
     KeyMalformed(KeyTextError),
     KeyUnknown,
-    KeyExpired,
-    KeyRevoked,
+    Lapsed(Lapse),
     KeyWrongKind(&'static str),
     PassthroughDisabled,
     RouteUnknown,
@@ -55,8 +55,10 @@ impl Refusal {
             Self::KeyMissing,
             Self::KeyMalformed(KeyTextError::Checksum),
             Self::KeyUnknown,
-            Self::KeyExpired,
-            Self::KeyRevoked,
+            Self::Lapsed(Lapse::Expired),
+            Self::Lapsed(Lapse::Revoked),
+            Self::Lapsed(Lapse::Rotated),
+            Self::Lapsed(Lapse::TeamSuspended),
             Self::KeyWrongKind("gateway"),
             Self::PassthroughDisabled,
             Self::RouteUnknown,
@@ -83,8 +85,11 @@ impl Refusal {
             Self::KeyMissing => row(StatusCode::UNAUTHORIZED, "key_missing", Authentication),
             Self::KeyMalformed(_) => row(StatusCode::UNAUTHORIZED, "key_malformed", Authentication),
             Self::KeyUnknown => row(StatusCode::UNAUTHORIZED, "key_unknown", Authentication),
-            Self::KeyExpired => row(StatusCode::UNAUTHORIZED, "key_expired", Authentication),
-            Self::KeyRevoked => row(StatusCode::UNAUTHORIZED, "key_revoked", Authentication),
+            Self::Lapsed(Lapse::Expired | Lapse::Rotated) => {
+                row(StatusCode::UNAUTHORIZED, "key_expired", Authentication)
+            }
+            Self::Lapsed(Lapse::Revoked) => row(StatusCode::UNAUTHORIZED, "key_revoked", Authentication),
+            Self::Lapsed(Lapse::TeamSuspended) => row(StatusCode::FORBIDDEN, "team_suspended", Permission),
             Self::KeyWrongKind(_) => row(StatusCode::UNAUTHORIZED, "key_wrong_kind", Authentication),
             Self::PassthroughDisabled => row(StatusCode::FORBIDDEN, "passthrough_disabled", Permission),
             Self::RouteUnknown => row(StatusCode::NOT_FOUND, "route_unknown", NotFound),
@@ -135,8 +140,18 @@ impl fmt::Display for Refusal {
                 "This access key is well-formed but not known here. Check that it was made for this installation, \
                  or ask whoever runs it for a new one.",
             ),
-            Self::KeyExpired => f.write_str("This access key has expired. Ask whoever issued it for a new one."),
-            Self::KeyRevoked => f.write_str("This access key was revoked. Ask whoever issued it for a new one."),
+            Self::Lapsed(Lapse::Expired) => {
+                f.write_str("This access key has expired. Ask whoever issued it for a new one.")
+            }
+            Self::Lapsed(Lapse::Rotated) => f.write_str(
+                "This access key was rotated, and its old text has ended. Use the new text, or ask whoever rotated it.",
+            ),
+            Self::Lapsed(Lapse::Revoked) => {
+                f.write_str("This access key was revoked. Ask whoever issued it for a new one.")
+            }
+            Self::Lapsed(Lapse::TeamSuspended) => {
+                f.write_str("The team of this access key is suspended. Ask whoever runs this gateway.")
+            }
             Self::KeyWrongKind(kind) => {
                 write!(f, "This is a {kind} key, which cannot be used for traffic. Use an access key (kt_ak_…).")
             }

@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(created["expires_at"], "2999-01-01T00:00:00.000Z");
         let catalog = bench.control.catalog.load();
         let known = catalog.keys.find(&bench.control.pepper.digest(text)).unwrap();
-        assert_eq!((&*known.name, &*known.team.as_ref().unwrap().name), ("jane", "frontend"));
+        assert_eq!((&*known.key.name, &*known.key.team.as_ref().unwrap().name), ("jane", "frontend"));
 
         let listed = bench.get("/v1/tokens").await.expect(200).to_string();
         assert!(!listed.contains(text) && listed.contains(&text[..10]), "{listed}");

@@ -59,7 +59,7 @@ mod tests {
         let bench = Bench::new().await;
         let created = bench.post("/v1/tokens", json!({"name": "jane"})).await.expect(201);
         let digest = bench.control.pepper.digest(created["key"].as_str().unwrap());
-        let running = bench.control.catalog.load().keys.find(&digest).unwrap().state.clone();
+        let running = bench.control.catalog.load().keys.find(&digest).unwrap().key.state.clone();
         let first = bench.delete("/v1/tokens/jane?reason=left%20us").await.expect(200);
         assert!(running.is_revoked(), "a request that runs sees it");
         assert_eq!((&first["already_revoked"], &first["state"]), (&json!(false), &json!("revoked")));

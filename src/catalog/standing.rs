@@ -1,0 +1,242 @@
+//! What a key, a team and a key's text are worth at this moment.
+//!
+//! These states outlive catalogs: the same one belongs to its key, team or text for as long as the process
+//! runs. A change here waits for no snapshot; one store is seen by the next request and by every answer that is
+//! running. Whoever wants more than to be seen, namely that a request which waits for its provider learns of it
+//! at once, calls [`KeyState::interrupt`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+
+use crate::domain::{Permissions, Timestamp};
+use crate::journal::KeySeries;
+
+/// How often a text's last use is noted at most. It is for people, who do not ask for less than a second.
+const USE_NOTED_EVERY_MICROS: i64 = 1_000_000;
+/// Stands for "never" where a time is kept in an atomic.
+const NEVER: i64 = i64::MAX;
+
+/// Why a credential may not be used, now or any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    Revoked,
+    Expired,
+    /// The key was rotated, and the overlap of this text has ended.
+    Rotated,
+    TeamSuspended,
+}
+
+/// What a key may do now, and what it is doing.
+#[derive(Debug)]
+pub struct KeyState {
+    revoked: AtomicBool,
+    expires_at: AtomicI64,
+    /// Absent where nothing is restricted, which is the most common case and must cost no memory.
+    permissions: ArcSwapOption<Permissions>,
+    running: Mutex<Vec<Running>>,
+    ids: AtomicU64,
+    pub series: Arc<KeySeries>,
+}
+
+/// What a team may do now.
+#[derive(Debug)]
+pub struct TeamState {
+    suspended: AtomicBool,
+    permissions: ArcSwap<Permissions>,
+}
+
+/// One text of a key: until when it may be used, and when it was.
+#[derive(Debug)]
+pub struct SecretState {
+    valid_until: AtomicI64,
+    noted_at: AtomicI64,
+    last_use: ArcSwapOption<LastUse>,
+}
+
+/// When, with what and from where a text was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastUse {
+    pub at: Timestamp,
+    pub client: &'static str,
+    pub address: Option<IpAddr>,
+}
+
+/// How a running request is woken: `call` is called with `handle`.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupt {
+    pub call: fn(i32),
+    pub handle: i32,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: u64,
+    interrupt: Interrupt,
+}
+
+/// A request that can be interrupted until this is dropped.
+#[derive(Debug)]
+pub struct Interruptible {
+    key: Arc<KeyState>,
+    id: u64,
+}
+
+impl KeyState {
+    pub fn new(series: Arc<KeySeries>) -> Self {
+        Self {
+            revoked: AtomicBool::new(false),
+            expires_at: AtomicI64::new(NEVER),
+            permissions: ArcSwapOption::empty(),
+            running: Mutex::default(),
+            ids: AtomicU64::new(0),
+            series,
+        }
+    }
+
+    /// Revokes the key, for requests to come and for those that are running.
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
+    }
+
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    pub fn expire_at(&self, time: Option<Timestamp>) {
+        self.expires_at.store(micros(time), Ordering::Release);
+    }
+
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        time(self.expires_at.load(Ordering::Acquire))
+    }
+
+    pub fn permit(&self, permissions: Permissions) {
+        self.permissions.store((!permissions.allow_all()).then(|| Arc::new(permissions)));
+    }
+
+    /// What the key may use; `None` if nothing is restricted.
+    pub fn permissions(&self) -> Option<Arc<Permissions>> {
+        self.permissions.load_full()
+    }
+
+    /// Lets a request of this key be interrupted for as long as the answer is kept.
+    pub fn running(self: &Arc<Self>, interrupt: Interrupt) -> Interruptible {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        self.running.lock().push(Running { id, interrupt });
+        Interruptible { key: self.clone(), id }
+    }
+
+    /// Wakes every running request of this key, so that it looks at its standing now. How many there were.
+    pub fn interrupt(&self) -> usize {
+        // Called under the lock: a request that is about to end waits for it, so that its handle is still its own.
+        let running = self.running.lock();
+        running.iter().for_each(|Running { interrupt, .. }| (interrupt.call)(interrupt.handle));
+        running.len()
+    }
+}
+
+impl Drop for Interruptible {
+    fn drop(&mut self) {
+        let mut running = self.key.running.lock();
+        if let Some(at) = running.iter().position(|running| running.id == self.id) {
+            running.swap_remove(at);
+        }
+    }
+}
+
+impl TeamState {
+    pub fn new(permissions: Permissions) -> Self {
+        Self { suspended: AtomicBool::new(false), permissions: ArcSwap::from_pointee(permissions) }
+    }
+
+    pub fn suspend(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Release);
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
+    pub fn permit(&self, permissions: Permissions) {
+        self.permissions.store(Arc::new(permissions));
+    }
+
+    pub fn permissions(&self) -> Arc<Permissions> {
+        self.permissions.load_full()
+    }
+}
+
+impl SecretState {
+    pub fn end_at(&self, time: Option<Timestamp>) {
+        self.valid_until.store(micros(time), Ordering::Release);
+    }
+
+    pub fn valid_until(&self) -> Option<Timestamp> {
+        time(self.valid_until.load(Ordering::Acquire))
+    }
+
+    /// Notes that the text was used, at most once a second.
+    pub fn used(&self, at: Timestamp, client: &'static str, address: Option<IpAddr>) {
+        let noted = self.noted_at.load(Ordering::Relaxed);
+        let now = at.as_micros();
+        let due = now.saturating_sub(noted) >= USE_NOTED_EVERY_MICROS;
+        if due && self.noted_at.compare_exchange(noted, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.last_use.store(Some(Arc::new(LastUse { at, client, address })));
+        }
+    }
+
+    /// The last use that was noted in this process.
+    pub fn last_use(&self) -> Option<LastUse> {
+        self.last_use.load().as_deref().copied()
+    }
+}
+
+impl Default for SecretState {
+    fn default() -> Self {
+        Self { valid_until: AtomicI64::new(NEVER), noted_at: AtomicI64::new(0), last_use: ArcSwapOption::empty() }
+    }
+}
+
+fn micros(time: Option<Timestamp>) -> i64 {
+    time.map_or(NEVER, Timestamp::as_micros)
+}
+
+fn time(micros: i64) -> Option<Timestamp> {
+    (micros != NEVER).then_some(Timestamp::from_micros(micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI32;
+
+    use super::*;
+
+    #[test]
+    fn only_requests_that_are_running_are_interrupted() {
+        static WOKEN: AtomicI32 = AtomicI32::new(0);
+        let wake = |handle| Interrupt { call: |handle| _ = WOKEN.fetch_add(handle, Ordering::Relaxed), handle };
+        let key = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
+        let (one, two) = (key.running(wake(1)), key.running(wake(10)));
+        assert_eq!((key.interrupt(), WOKEN.load(Ordering::Relaxed)), (2, 11));
+        drop(one);
+        assert_eq!((key.interrupt(), WOKEN.load(Ordering::Relaxed)), (1, 21));
+        drop(two);
+        assert_eq!((key.interrupt(), WOKEN.load(Ordering::Relaxed)), (0, 21));
+    }
+
+    #[test]
+    fn uses_are_noted_once_a_second() {
+        let secret = SecretState::default();
+        let at = |micros| Timestamp::from_micros(micros);
+        assert_eq!(secret.last_use(), None);
+        secret.used(at(5_000_000), "curl", None);
+        secret.used(at(5_999_999), "codex", None);
+        assert_eq!(secret.last_use().map(|used| used.client), Some("curl"));
+        secret.used(at(6_000_000), "codex", None);
+        assert_eq!(secret.last_use().map(|used| (used.at, used.client)), Some((at(6_000_000), "codex")));
+    }
+}
