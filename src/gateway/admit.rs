@@ -35,6 +35,10 @@ impl Room {
 }
 
 impl Admission {
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
     pub fn into_book(self) -> Book {
         self.book
     }

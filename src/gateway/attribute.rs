@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Credential, KeyRecord};
+use crate::catalog::{Catalog, Credential};
 
 use super::authenticate::Caller;
 
@@ -13,8 +13,8 @@ pub struct Account {
 }
 
 impl Account {
-    pub fn key(&self) -> &Arc<KeyRecord> {
-        &self.credential.key
+    pub fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     pub fn organization(&self) -> &Arc<str> {

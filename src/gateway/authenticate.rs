@@ -3,11 +3,9 @@
 //! No body has been read, nothing is asked of a store: one digest, one look-up in the catalog, one load of
 //! the key's state. What it does not do: decide what the caller may use.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::catalog::{Catalog, Credential, KeyRecord};
+use crate::catalog::{Catalog, Credential};
 use crate::domain::{KeyKind, KeyText, KeyTextError, Pepper, Timestamp};
 
 use super::refusal::Refusal;
@@ -39,7 +37,7 @@ impl Caller {
 /// the refusal can be attributed.
 pub struct Unauthenticated {
     pub refusal: Refusal,
-    pub key: Option<Arc<KeyRecord>>,
+    pub credential: Option<Credential>,
 }
 
 /// Finds the caller of a request with these headers.
@@ -49,12 +47,12 @@ pub fn authenticate(
     pepper: &Pepper,
     now: Timestamp,
 ) -> Result<Caller, Unauthenticated> {
-    let text = the_key(headers).map_err(|refusal| Unauthenticated { refusal, key: None })?;
+    let text = the_key(headers).map_err(|refusal| Unauthenticated { refusal, credential: None })?;
     let credential = catalog.keys.find(&pepper.digest(text));
-    let credential = credential.ok_or(Unauthenticated { refusal: Refusal::KeyUnknown, key: None })?.clone();
+    let credential = credential.ok_or(Unauthenticated { refusal: Refusal::KeyUnknown, credential: None })?.clone();
     match credential.lapse(now) {
         None => Ok(Caller { credential }),
-        Some(lapse) => Err(Unauthenticated { refusal: Refusal::Lapsed(lapse), key: Some(credential.key) }),
+        Some(lapse) => Err(Unauthenticated { refusal: Refusal::Lapsed(lapse), credential: Some(credential) }),
     }
 }
 
@@ -107,7 +105,9 @@ fn without_scheme(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use crate::catalog::{KeyState, Lapse, Routing};
+    use std::sync::Arc;
+
+    use crate::catalog::{KeyRecord, KeyState, Lapse, Routing};
     use crate::domain::{KeyDigest, PriceTable};
     use crate::journal::KeySeries;
 

@@ -7,6 +7,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::domain::{Ended, Verdict};
 use crate::protocol::error::{self, ErrorFacts};
 
+use super::cut;
 use super::journey::{Journey, Stage};
 use super::refusal::Refusal;
 use super::relay::Answer;
@@ -33,6 +34,10 @@ pub fn complete(answer: &mut Answer, plan: &Plan, request_id: Option<&str>) -> B
 
 /// Tells the caller of a failure, as far as it can still be told.
 pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey) -> FailToProxy {
+    if let Some(lapse) = cut::cause(&journey.stage) {
+        let error_code = cut::end(session, journey, lapse).await;
+        return FailToProxy { error_code, can_reuse_downstream: false };
+    }
     let refusal = refusal(error);
     let status = match (&mut journey.stage, session.response_written().is_some()) {
         _ if *error.esource() == ErrorSource::Downstream => 0,
@@ -67,6 +72,7 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
         Stage::Arrived | Stage::Ended => {}
         Stage::Admitted(admission, _) => {
             let receipt = match error {
+                Some(error) if cut::is_stop(error) => cut::receipt(admission.book()),
                 Some(error) if *error.esource() != ErrorSource::Downstream => {
                     let status = refusal(error).row().status.as_u16();
                     Receipt::unused(Verdict::Error, Some(failure_kind(error)), status, Ended::UpstreamFailed)
@@ -89,8 +95,11 @@ fn client_closed() -> Receipt {
 
 /// A client that closes after the dialect's last word has got everything it asked for.
 fn ended(answer: &Answer, error: Option<&Error>) -> Ended {
+    if answer.cut_by().is_some() {
+        return Ended::Revoked;
+    }
     match error.map(|error| error.esource()) {
-        Some(ErrorSource::Downstream) if answer.status().is_some() && answer.finished() => Ended::Complete,
+        Some(ErrorSource::Downstream) if answer.has_ended() => Ended::Complete,
         Some(ErrorSource::Downstream) => Ended::ClientClosed,
         Some(_) => Ended::UpstreamFailed,
         None if answer.failure().is_some() => Ended::UpstreamFailed,
@@ -119,7 +128,7 @@ fn failure_kind(error: &Error) -> &'static str {
     }
 }
 
-fn stream_event(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&str>) -> Vec<u8> {
+pub fn stream_event(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&str>) -> Vec<u8> {
     let row = refusal.row();
     let message = refusal.to_string();
     let request_id = request_id.unwrap_or_default();

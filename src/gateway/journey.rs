@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pingora::proxy::Session;
 use uuid::Uuid;
 
-use crate::catalog::KeyRecord;
+use crate::catalog::Credential;
 use crate::domain::{ModelPrice, Timestamp};
 use crate::protocol::{Dialect, client};
 
@@ -70,7 +70,7 @@ pub struct Facts {
     pub address: Option<IpAddr>,
     pub dialect: Dialect,
     pub endpoint: &'static str,
-    pub key: Arc<KeyRecord>,
+    pub credential: Credential,
     pub organization: Arc<str>,
     pub provider: Option<Arc<str>>,
     pub model: Option<Arc<str>>,

@@ -30,6 +30,7 @@ mod relay; // 7 send it, stream the answer, meter it → Commitment
 mod settle; // 8 what did it cost? → Receipt
 mod report; // 9 write it down: one record, whatever ended it
 mod refusal; // every reason to say no: one table
+mod cut; // ends a running answer whose key may not go on
 mod failure; // what is said and booked when a request does not end as it should
 mod respond; // answers of the gateway's own
 mod settings; // what the operator can set about it

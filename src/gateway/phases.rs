@@ -15,12 +15,12 @@ use crate::catalog::CurrentCatalog;
 use crate::domain::{Pepper, Verdict};
 use crate::journal::Journal;
 
-use super::journey::{Arrival, Journey, Stage, UnderWay};
+use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
 use super::respond::{REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::{CONNECTS_MAX, Resolver};
-use super::{Settings, body, failure};
+use super::{Settings, body, cut, failure};
 
 /// How long a client's idle connection is kept between two requests, in seconds. Longer than what clients'
 /// pools use, so that it is the client that closes.
@@ -110,14 +110,20 @@ impl ProxyHttp for Gateway {
     /// The last moment before a provider is asked: here the admission becomes a commitment.
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         journey: &mut Journey,
     ) -> Result<()> {
+        let Stage::Admitted(admission, _) = &journey.stage else { return lost() };
+        let watch = cut::watch(session, admission.book().credential());
+        // Watched first and asked then: whoever revokes after the question wakes this request.
+        if admission.book().credential().lapse(now()).is_some() {
+            return Err(cut::stop());
+        }
         let stage = std::mem::replace(&mut journey.stage, Stage::Ended);
         let Stage::Admitted(admission, plan) = stage else { return lost() };
         let answer = Answer::awaited(plan.endpoint, plan.hide_usage);
-        journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer)), plan);
+        journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
         let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
         relay::address(request, plan)
     }
@@ -144,6 +150,9 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() {
             return Ok(());
         }
+        if commitment.lapse().is_some() {
+            return Err(cut::stop());
+        }
         commitment.answer.begin(response.status, &response.headers);
         if commitment.answer.edits() {
             response.remove_header(&header::CONTENT_LENGTH);
@@ -168,6 +177,9 @@ impl ProxyHttp for Gateway {
         journey: &mut Journey,
     ) -> Result<Option<std::time::Duration>> {
         let Stage::Relaying(commitment, plan) = &mut journey.stage else { return lost() };
+        if commitment.lapse().is_some() {
+            return Err(cut::stop());
+        }
         let answer = &mut commitment.answer;
         let mut sent = piece.take().map(|piece| answer.take(piece));
         if end_of_stream {

@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::catalog::{Catalog, KeyRecord};
+use crate::catalog::{Catalog, Credential};
 use crate::domain::{Ended, Verdict};
 use crate::protocol::ask::{self, AskError, AskHead};
 use crate::protocol::models::{self, ModelEntry};
@@ -113,7 +113,8 @@ fn enter(
     located: &Result<Route<'_>, RouteError>,
 ) -> Result<(Account, Entry), Refusal> {
     let metrics = gateway.journal.metrics();
-    let facts = |key, organization| facts(arrival, key, organization, dialect, located);
+    let (client, address) = (arrival.client, arrival.address);
+    let facts = |credential, organization| facts(arrival, credential, organization, dialect, located);
     match authenticate(&head.headers, catalog, &gateway.pepper, now()) {
         Ok(caller) => {
             let account = attribute(&caller, catalog);
@@ -121,16 +122,17 @@ fn enter(
                 metrics.journal_dropped(1);
                 Refusal::AuditUnavailable
             })?;
-            let facts = facts(account.key().clone(), account.organization().clone());
+            let facts = facts(account.credential().clone(), account.organization().clone());
+            account.credential().secret.used(facts.started_at, client, address);
             Ok((account, Entry::new(facts, slot)))
         }
-        Err(Unauthenticated { refusal, key }) => {
+        Err(Unauthenticated { refusal, credential }) => {
             // Nobody is told that a WebSocket needs a key: clients then try again for seconds, while 426 makes
             // them fall back to a POST at once, which tells them.
             let refusal = if is_socket(located) { Refusal::WebsocketUnsupported } else { refusal };
-            match key.map(|key| (key, gateway.journal.reserve())) {
-                Some((key, Ok(slot))) => {
-                    Entry::new(facts(key, catalog.organization.clone()), slot).refuse(&refusal);
+            match credential.map(|credential| (credential, gateway.journal.reserve())) {
+                Some((credential, Ok(slot))) => {
+                    Entry::new(facts(credential, catalog.organization.clone()), slot).refuse(&refusal);
                 }
                 Some((_, Err(_full))) => metrics.journal_dropped(1),
                 None => metrics.stranger_refused(refusal.row().code),
@@ -224,7 +226,7 @@ fn ask_provider(
 
 fn facts(
     arrival: Arrival,
-    key: Arc<KeyRecord>,
+    credential: Credential,
     organization: Arc<str>,
     dialect: Dialect,
     located: &Result<Route<'_>, RouteError>,
@@ -237,7 +239,7 @@ fn facts(
         address: arrival.address,
         dialect,
         endpoint: endpoint_label(located),
-        key,
+        credential,
         organization,
         provider: None,
         model: None,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::catalog::Credential;
 use crate::domain::{Cost, Ended, PriceTable, Usage, Verdict};
 use crate::journal::{Closing, KeyIdentity, Opening, Record, Refused, Slot};
 
@@ -55,7 +56,7 @@ impl Drop for Entry {
 
 impl Facts {
     fn opening(&self, verdict: Verdict, refusal: Option<Refused>, overhead: Option<Duration>) -> Opening {
-        let key = &self.key;
+        let key = &self.credential.key;
         Opening {
             request_id: self.request_id.clone(),
             started_at: self.started_at,
@@ -82,6 +83,7 @@ impl Facts {
 /// The books of one admitted request: open until it has ended, closed exactly once.
 pub struct Book {
     opening: Arc<Opening>,
+    credential: Credential,
     started: Instant,
     prices: Arc<PriceTable>,
     slot: Option<Slot>,
@@ -105,11 +107,17 @@ impl Book {
     /// Records that the request was admitted; `slot` is for what it will come to.
     pub fn open(mut entry: Entry, slot: Slot, prices: Arc<PriceTable>) -> Self {
         let opening = entry.write(Verdict::Pass, None);
-        Self { opening, started: entry.facts.started, prices, slot: Some(slot) }
+        let Facts { started, ref credential, .. } = entry.facts;
+        Self { opening, credential: credential.clone(), started, prices, slot: Some(slot) }
     }
 
     pub fn opening(&self) -> &Opening {
         &self.opening
+    }
+
+    /// What the caller showed; its standing is asked for as long as the answer runs.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     pub fn prices(&self) -> &Arc<PriceTable> {

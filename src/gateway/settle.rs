@@ -2,6 +2,7 @@
 
 use crate::domain::{Cost, Ended, ModelPrice, Usage, Verdict};
 
+use super::refusal::Refusal;
 use super::relay::Answer;
 use super::report::{Book, CLIENT_CLOSED_STATUS, Receipt};
 
@@ -49,6 +50,7 @@ fn reason(answer: &Answer, ended: Ended) -> Option<&'static str> {
     match ended {
         Ended::Complete => None,
         Ended::UpstreamFailed => Some(answer.failure().unwrap_or("upstream_failed")),
+        Ended::Revoked => answer.cut_by().map(|lapse| Refusal::Lapsed(lapse).row().code),
         other => Some(other.label()),
     }
 }

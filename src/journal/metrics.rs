@@ -16,7 +16,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::domain::{Timestamp, UsageSource, Verdict};
+use crate::domain::{Ended, Timestamp, UsageSource, Verdict};
 
 use super::record::{Closing, Opening, Record, Refused};
 
@@ -49,6 +49,7 @@ pub struct Metrics {
     refusals: IntCounterVec,
     usage_records: IntCounterVec,
     upstream_errors: IntCounterVec,
+    streams_cut: IntCounterVec,
     duration: HistogramVec,
     first_token: HistogramVec,
     overhead: Histogram,
@@ -134,6 +135,11 @@ impl Metrics {
                 "upstream_errors_total",
                 "Requests that failed at their provider, by kind of failure.",
                 &["provider", "kind"],
+            )?,
+            streams_cut: table.counters(
+                "streams_cut_total",
+                "Running answers that the gateway ended, by the code of the reason.",
+                &["reason"],
             )?,
             duration: table.histograms(
                 "request_duration_seconds",
@@ -239,6 +245,9 @@ impl Metrics {
             route.first_token[stream].observe(first_token.as_secs_f64());
         }
         self.usage_records.with_label_values(&[closing.usage.source.label()]).inc();
+        if let (Ended::Revoked | Ended::Budget | Ended::Policy, Some(reason)) = (closing.ended, closing.reason) {
+            self.streams_cut.with_label_values(&[reason]).inc();
+        }
         if let (Verdict::Error, Some(kind)) = (closing.verdict, closing.reason) {
             self.upstream_errors.with_label_values(&[&*route.provider, kind]).inc();
         }

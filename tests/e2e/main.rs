@@ -11,4 +11,5 @@ mod refusals;
 mod upstream_faults;
 mod commands;
 mod lifecycle;
+mod revocation;
 mod tls;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
+use crate::catalog::Lapse;
 use crate::domain::{Ended, Usage};
 use crate::protocol::error::Torn;
 use crate::protocol::meter::{AnswerForm, Meter};
@@ -22,6 +23,7 @@ pub struct Answer {
     first_byte: Option<Instant>,
     bytes: u64,
     failure: Option<&'static str>,
+    cut: Option<Lapse>,
 }
 
 impl Answer {
@@ -35,6 +37,7 @@ impl Answer {
             first_byte: None,
             bytes: 0,
             failure: None,
+            cut: None,
         }
     }
 
@@ -84,6 +87,11 @@ impl Answer {
         self.meter.as_ref().is_none_or(Meter::finished)
     }
 
+    /// Whether an answer has begun and everything of it has passed.
+    pub fn has_ended(&self) -> bool {
+        self.status.is_some() && self.finished()
+    }
+
     /// Whether the provider told of an error inside its answer.
     pub fn told_error(&self) -> bool {
         self.meter.as_ref().is_some_and(|meter| meter.usage().has_error)
@@ -92,6 +100,15 @@ impl Answer {
     /// Takes note of why the provider failed.
     pub fn fail(&mut self, kind: &'static str) {
         self.failure = Some(kind);
+    }
+
+    /// Takes note of why the gateway ends the answer.
+    pub fn cut(&mut self, lapse: Lapse) {
+        self.cut = Some(lapse);
+    }
+
+    pub fn cut_by(&self) -> Option<Lapse> {
+        self.cut
     }
 
     /// Takes note of the status of an answer of our own.

@@ -9,12 +9,15 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
+use crate::catalog::{Interruptible, Lapse};
+use crate::domain::Ended;
+
 use super::admit::Admission;
 use super::authenticate::CREDENTIAL_HEADERS;
+use super::journey::now;
 use super::report::{Book, Receipt};
 use super::route::Plan;
 use super::settle::settle;
-use crate::domain::Ended;
 
 mod answer; // the provider's answer as it passes: metered, and remembered for the books
 
@@ -25,11 +28,18 @@ pub use answer::Answer;
 pub struct Commitment {
     book: Option<Book>,
     pub answer: Answer,
+    _watch: Option<Interruptible>,
 }
 
 impl Commitment {
-    pub fn new(admission: Admission, answer: Answer) -> Self {
-        Self { book: Some(admission.into_book()), answer }
+    /// `watch` lets the request learn at once that its key may not go on.
+    pub fn new(admission: Admission, answer: Answer, watch: Option<Interruptible>) -> Self {
+        Self { book: Some(admission.into_book()), answer, _watch: watch }
+    }
+
+    /// Why the key may not go on, if it may not.
+    pub fn lapse(&self) -> Option<Lapse> {
+        self.book.as_ref()?.credential().lapse(now())
     }
 
     /// What the gateway itself added before the provider was asked.

@@ -1,0 +1,83 @@
+//! Ends a running answer whose key may not go on: revoked, expired, rotated, its team suspended.
+//!
+//! A running request asks for its key's standing at every piece of the answer, before the piece is sent. A request
+//! that waits for its provider is woken: the gateway stops reading from the client's connection, which Pingora
+//! notices at once and ends the provider's side, while the way to the client stays open for the last word.
+
+use nix::sys::socket::{Shutdown, shutdown};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use crate::catalog::{Credential, Interrupt, Interruptible, Lapse};
+use crate::domain::{Ended, Verdict};
+
+use super::failure::stream_event;
+use super::journey::{Journey, Stage, now};
+use super::refusal::Refusal;
+use super::report::{Book, Receipt};
+use super::respond;
+
+/// The error by which a phase tells Pingora to go no further.
+const STOP: ErrorType = ErrorType::Custom("the key may not go on");
+
+/// Lets the request be woken while the answer is kept. Requests over HTTP/2 are not: they notice at the next piece
+/// of their answer.
+pub fn watch(session: &Session, credential: &Credential) -> Option<Interruptible> {
+    // The id of a connection is its file descriptor (pingora-core, `UniqueID`).
+    let handle = session.stream()?.id();
+    Some(credential.key.state.running(Interrupt { call: stop_reading, handle }))
+}
+
+fn stop_reading(connection: i32) {
+    // A connection that is gone needs no waking.
+    let _ = shutdown(connection, Shutdown::Read);
+}
+
+/// Tells Pingora to go no further with a request whose key lapsed.
+pub fn stop() -> Box<Error> {
+    Error::new(STOP).into_in()
+}
+
+pub fn is_stop(error: &Error) -> bool {
+    *error.etype() == STOP
+}
+
+/// Why a request has to be cut, if it has to: its key lapsed before its answer was through.
+pub fn cause(stage: &Stage) -> Option<Lapse> {
+    match stage {
+        Stage::Arrived | Stage::Ended => None,
+        Stage::Admitted(admission, _) => admission.book().credential().lapse(now()),
+        Stage::Relaying(commitment, _) => commitment.lapse().filter(|_| !commitment.answer.has_ended()),
+    }
+}
+
+/// Says the last word to the caller: a refusal where nothing was sent yet, else the end of the stream. A plain
+/// answer that was begun can only be broken off. The status that was sent here, 0 if none was.
+pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> u16 {
+    let refusal = Refusal::Lapsed(lapse);
+    let status = refusal.row().status;
+    let begun = session.response_written().is_some();
+    if let Stage::Relaying(commitment, plan) = &mut journey.stage {
+        let answer = &mut commitment.answer;
+        answer.cut(lapse);
+        if begun {
+            if answer.is_stream() {
+                let event = stream_event(&refusal, answer, plan, journey.request_id.as_deref());
+                // The client may be gone; then there is nobody to tell.
+                let _ = respond::end_stream(session, event).await;
+            }
+            return 0;
+        }
+        answer.answered(status);
+    }
+    let request_id = journey.request_id.as_deref().unwrap_or_default();
+    let _ = respond::refuse(session, &refusal, journey.dialect, request_id).await;
+    status.as_u16()
+}
+
+/// What an admitted request came to that was stopped before a provider was asked.
+pub fn receipt(book: &Book) -> Receipt {
+    let lapse = book.credential().lapse(now()).unwrap_or(Lapse::Revoked);
+    let row = Refusal::Lapsed(lapse).row();
+    Receipt::unused(Verdict::Deny, Some(row.code), row.status.as_u16(), Ended::Revoked)
+}

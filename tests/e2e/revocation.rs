@@ -1,0 +1,85 @@
+//! Revocation reaches requests that are running: nothing of the provider's answer goes out after it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{World, chat_body, eventually, messages_body};
+
+fn asks() -> [(&'static str, Value); 3] {
+    [
+        ("/v1/chat/completions", chat_body("gpt-4o-mini", true)),
+        ("/v1/responses", json!({"model": "gpt-4o", "stream": true, "input": "Say something."})),
+        ("/v1/messages", messages_body("claude-sonnet-5", true)),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_stream_ends_when_its_key_is_revoked() {
+    let mut world = World::with(|setup| {
+        setup.mock.interval = Duration::from_millis(20);
+        setup.mock.tokens = 2000;
+    })
+    .await;
+    for (at, (path, body)) in asks().into_iter().enumerate() {
+        let name = format!("jane-{at}");
+        let key = world.key(&name);
+        let streaming = tokio::spawn(world.ask("POST", path).key(&key).json(&body).send());
+        eventually(|| world.mock.requests().get(at).cloned().filter(|seen| seen.sent_at.len() > 5)).await;
+        world.kt(&["keys", "revoke", &name]).succeeded();
+        let acknowledged = Instant::now();
+        let answer = tokio::time::timeout(Duration::from_secs(3), streaming).await.unwrap().unwrap();
+        assert!(answer.whole, "{path}: the stream ends properly");
+        assert!(
+            answer.text().contains("key_revoked") || answer.text().contains("was revoked"),
+            "{path}: {}",
+            answer.text()
+        );
+        let late = answer.pieces.iter().filter(|(arrived, _)| *arrived > acknowledged + Duration::from_millis(100));
+        assert_eq!(late.count(), 0, "{path}: pieces arrived long after the acknowledgement");
+        let output = world.events_after(2 * at + 2).await.pop().unwrap();
+        assert_eq!((&output["ended"], &output["reason"]), (&json!("revoked"), &json!("key_revoked")), "{output}");
+        assert_eq!((&output["verdict"], &output["usage"]["source"]), (&json!("DENY"), &json!("estimated")));
+        assert!(output["usage"]["output"].as_u64().unwrap() > 0);
+        eventually(|| world.mock.requests().get(at).cloned().filter(|seen| seen.client_gone)).await;
+    }
+    assert_eq!(world.metric("keeptrusts_streams_cut_total{reason=\"key_revoked\"}"), 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_provider_is_silent_ends_at_once_too() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let ask = world.chat(&key, true).header("x-mock-fault", "stall:3");
+    let streaming = tokio::spawn(ask.send());
+    eventually(|| world.mock.requests().pop().filter(|seen| seen.sent_at.len() >= 3)).await;
+    world.kt(&["keys", "revoke", "jane"]).succeeded();
+    let answer = tokio::time::timeout(Duration::from_secs(2), streaming).await.unwrap().unwrap();
+    assert!(answer.whole && answer.text().contains("was revoked"), "{}", answer.text());
+    assert_eq!(world.events_after(2).await[1]["ended"], "revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_its_answer_is_refused_at_once() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let waiting = tokio::spawn(world.chat(&key, false).header("x-mock-fault", "stall").send());
+    eventually(|| world.mock.requests().pop()).await;
+    world.kt(&["keys", "revoke", "jane"]).succeeded();
+    let answer = tokio::time::timeout(Duration::from_secs(2), waiting).await.unwrap().unwrap();
+    assert_eq!((answer.status, answer.code().as_str()), (401, "key_revoked"), "{}", answer.text());
+    let output = world.events_after(2).await.pop().unwrap();
+    assert_eq!((&output["ended"], &output["status"]), (&json!("revoked"), &json!(401)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_one_key_disturbs_no_other() {
+    let mut world = World::with(|setup| setup.mock.interval = Duration::from_millis(10)).await;
+    let (jane, joe) = (world.key("jane"), world.key("joe"));
+    let streaming = tokio::spawn(world.chat(&joe, true).send());
+    eventually(|| world.mock.requests().pop().filter(|seen| seen.sent_at.len() > 3)).await;
+    world.kt(&["keys", "revoke", "jane"]).succeeded();
+    let answer = streaming.await.unwrap();
+    assert!(answer.text().ends_with("data: [DONE]\n\n") && !answer.text().contains("revoked"));
+    assert_eq!(world.chat(&jane, false).send().await.code(), "key_revoked");
+}
