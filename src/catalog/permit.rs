@@ -1,0 +1,179 @@
+//! May this key use that? The one decision that both the gateway and `kt explain` ask for.
+//!
+//! Permissions of the key, its team and the organization hold together, so the tightest wins. Where several
+//! refuse, the one nearest to the caller is named: its holder is the first who can do something about it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::domain::Permissions;
+
+use super::{Catalog, KeyRecord};
+
+/// What a request would use.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// By the name the caller asks for, not the one an alias stands for.
+    pub model: &'a str,
+    pub provider: &'a str,
+    /// By its name in events, such as `chat/completions`.
+    pub endpoint: &'a str,
+    pub address: Option<IpAddr>,
+}
+
+/// Which list refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    pub scope: Scope,
+    pub what: What,
+}
+
+/// Whose permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Key,
+    Team,
+    Organization,
+}
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Address,
+    Endpoint,
+    Model,
+    Provider,
+}
+
+/// Whether `key` may use what is asked, as of now. It does not look at whether the key has lapsed.
+pub fn judge(catalog: &Catalog, key: &KeyRecord, asked: &Asked<'_>) -> Result<(), Denial> {
+    if let Some(permissions) = key.state.permissions() {
+        permit(&permissions, Scope::Key, asked)?;
+    }
+    if let Some(team) = &key.team {
+        permit(&team.state.permissions(), Scope::Team, asked)?;
+    }
+    permit(&catalog.permissions, Scope::Organization, asked)
+}
+
+/// What a caller knows for certain is looked at before what was worked out for it: the provider follows from
+/// the model.
+fn permit(permissions: &Permissions, scope: Scope, asked: &Asked<'_>) -> Result<(), Denial> {
+    let what = if !permissions.allow_address(asked.address) {
+        What::Address
+    } else if !permissions.allow_endpoint(asked.endpoint) {
+        What::Endpoint
+    } else if !permissions.allow_model(asked.model) {
+        What::Model
+    } else if !permissions.allow_provider(asked.provider) {
+        What::Provider
+    } else {
+        return Ok(());
+    };
+    Err(Denial { scope, what })
+}
+
+impl Scope {
+    pub const ALL: [Self; 3] = [Self::Key, Self::Team, Self::Organization];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Team => "team",
+            Self::Organization => "organization",
+        }
+    }
+}
+
+impl What {
+    pub const ALL: [Self; 4] = [Self::Address, Self::Endpoint, Self::Model, Self::Provider];
+
+    /// The name of the list in [`Permissions`].
+    pub fn list(self) -> &'static str {
+        match self {
+            Self::Address => "networks",
+            Self::Endpoint => "endpoints",
+            Self::Model => "models",
+            Self::Provider => "providers",
+        }
+    }
+
+    /// What the list is about, in a sentence.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Endpoint => "endpoint",
+            Self::Model => "model",
+            Self::Provider => "provider",
+        }
+    }
+}
+
+/// `the team's models`.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {}'s {}", self.scope.label(), self.what.list())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::catalog::{KeyIndex, KeyState, Routing, Team, TeamState};
+    use crate::domain::PriceTable;
+    use crate::journal::KeySeries;
+
+    use super::*;
+
+    fn permissions(json: &str) -> Permissions {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// What is decided about an ordinary request, under the permissions of key, team and organization.
+    fn judged(key: &str, team: &str, organization: &str) -> Result<(), Denial> {
+        let catalog = Catalog {
+            organization: "acme".into(),
+            permissions: Arc::new(permissions(organization)),
+            keys: KeyIndex::default(),
+            routing: Arc::new(Routing::default()),
+            prices: Arc::new(PriceTable::default()),
+        };
+        let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
+        state.permit(permissions(key));
+        let team = Team { id: "team_1".into(), name: "a".into(), state: TeamState::new(permissions(team)) };
+        let key = KeyRecord { id: "ak_1".into(), name: "jane".into(), team: Some(Arc::new(team)), state };
+        let address = Some("10.1.2.3".parse().unwrap());
+        let asked = Asked { model: "gpt-4o", provider: "openai", endpoint: "chat/completions", address };
+        judge(&catalog, &key, &asked)
+    }
+
+    #[test]
+    fn all_three_must_allow_and_the_nearest_refusal_is_named() {
+        const MINI: &str = r#"{"models":["gpt-4o-mini"]}"#;
+        let denied = |scope, what| Err(Denial { scope, what });
+        assert_eq!(judged("{}", "{}", "{}"), Ok(()));
+        assert_eq!(judged(r#"{"models":["gpt-*"]}"#, r#"{"models":["*4o"]}"#, r#"{"models":["gpt-4o"]}"#), Ok(()));
+        assert_eq!(judged(MINI, MINI, MINI), denied(Scope::Key, What::Model));
+        assert_eq!(judged("{}", MINI, MINI), denied(Scope::Team, What::Model));
+        assert_eq!(judged("{}", "{}", MINI), denied(Scope::Organization, What::Model));
+        // A key that allows cannot lift what its team or the organization refuses.
+        assert_eq!(judged(r#"{"models":["*"]}"#, "{}", MINI), denied(Scope::Organization, What::Model));
+    }
+
+    #[test]
+    fn every_list_is_asked() {
+        for (list, what) in [
+            (r#"{"networks":["192.0.2.0/24"]}"#, What::Address),
+            (r#"{"endpoints":["messages"]}"#, What::Endpoint),
+            (r#"{"models":[]}"#, What::Model),
+            (r#"{"providers":["anthropic"]}"#, What::Provider),
+        ] {
+            assert_eq!(judged("{}", list, "{}"), Err(Denial { scope: Scope::Team, what }), "{list}");
+            assert!(list.contains(what.list()));
+        }
+        let all = r#"{"networks":["10.0.0.0/8"],"endpoints":["chat/*"],"models":["gpt-4?"],"providers":["open*"]}"#;
+        assert_eq!(judged(all, all, all), Ok(()));
+        assert_eq!(Denial { scope: Scope::Key, what: What::Address }.to_string(), "the key's networks");
+    }
+}
