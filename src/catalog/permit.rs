@@ -10,12 +10,12 @@ use crate::domain::Permissions;
 
 use super::{Catalog, KeyRecord};
 
-/// What a request would use.
+/// What a request would use. What is not known, or plays no part, is not asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// By the name the caller asks for, not the one an alias stands for.
-    pub model: &'a str,
-    pub provider: &'a str,
+    pub model: Option<&'a str>,
+    pub provider: Option<&'a str>,
     /// By its name in events, such as `chat/completions`.
     pub endpoint: &'a str,
     pub address: Option<IpAddr>,
@@ -63,9 +63,9 @@ fn permit(permissions: &Permissions, scope: Scope, asked: &Asked<'_>) -> Result<
         What::Address
     } else if !permissions.allow_endpoint(asked.endpoint) {
         What::Endpoint
-    } else if !permissions.allow_model(asked.model) {
+    } else if asked.model.is_some_and(|model| !permissions.allow_model(model)) {
         What::Model
-    } else if !permissions.allow_provider(asked.provider) {
+    } else if asked.provider.is_some_and(|provider| !permissions.allow_provider(provider)) {
         What::Provider
     } else {
         return Ok(());
@@ -144,7 +144,7 @@ mod tests {
         let team = Team { id: "team_1".into(), name: "a".into(), state: TeamState::new(permissions(team)) };
         let key = KeyRecord { id: "ak_1".into(), name: "jane".into(), team: Some(Arc::new(team)), state };
         let address = Some("10.1.2.3".parse().unwrap());
-        let asked = Asked { model: "gpt-4o", provider: "openai", endpoint: "chat/completions", address };
+        let asked = Asked { model: Some("gpt-4o"), provider: Some("openai"), endpoint: "chat/completions", address };
         judge(&catalog, &key, &asked)
     }
 

@@ -61,9 +61,16 @@ impl Routing {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 
-    /// Where a request for `model` goes: to the first provider of the first rule that matches; where no rule
-    /// does, to the provider of the request's dialect. `addressed` is the provider that the path names, if any.
-    pub fn choose(&self, dialect: Dialect, model: &str, addressed: Option<&Arc<Provider>>) -> Result<Choice, NoChoice> {
+    /// Where a request for `model` goes: to the first provider of the first rule that matches and `prefers`;
+    /// where no rule does, to the provider of the request's dialect. `addressed` is the provider that the path
+    /// names, if any. If no provider is preferred, the first that could serve is chosen all the same.
+    pub fn choose(
+        &self,
+        dialect: Dialect,
+        model: &str,
+        addressed: Option<&Arc<Provider>>,
+        prefers: impl Fn(&Provider) -> bool,
+    ) -> Result<Choice, NoChoice> {
         let speaks = |provider: &&Arc<Provider>| provider.kind.dialect() == dialect;
         let rule = self.models.iter().find(|rule| rule.matches.matches(model));
         if let Some(addressed) = addressed {
@@ -78,7 +85,8 @@ impl Routing {
             let provider = self.default_provider(dialect).ok_or(NoChoice::Dialect)?;
             return Ok(Choice { provider: provider.clone(), serves: None });
         };
-        match rule.providers.iter().find(speaks) {
+        let speakers = || rule.providers.iter().filter(speaks);
+        match speakers().find(|provider| prefers(provider)).or_else(|| speakers().next()) {
             Some(provider) => Ok(Choice { provider: provider.clone(), serves: rule.serves.clone() }),
             None => Err(rule.providers.first().map_or(NoChoice::Dialect, |p| NoChoice::OtherDialect(p.kind.dialect()))),
         }
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn the_first_rule_decides_and_the_dialect_is_the_fallback() {
         let chosen = |dialect, model| {
-            let choice = routing().choose(dialect, model, None)?;
+            let choice = routing().choose(dialect, model, None, |_| true)?;
             Ok((choice.provider.name.to_string(), choice.serves.map(|model| model.to_string())))
         };
         assert_eq!(chosen(Dialect::OpenAi, "fast"), Ok(("openai".into(), Some("gpt-4o-mini".into()))));
@@ -125,14 +133,26 @@ mod tests {
         assert_eq!(chosen(Dialect::OpenAi, "anything"), Ok(("openai".into(), None)));
         assert_eq!(chosen(Dialect::Anthropic, "anything"), Ok(("anthropic".into(), None)));
         assert_eq!(chosen(Dialect::OpenAi, "claude-5"), Err(NoChoice::OtherDialect(Dialect::Anthropic)));
-        assert_eq!(Routing::default().choose(Dialect::OpenAi, "x", None).unwrap_err(), NoChoice::Dialect);
+        assert_eq!(Routing::default().choose(Dialect::OpenAi, "x", None, |_| true).unwrap_err(), NoChoice::Dialect);
+    }
+
+    #[test]
+    fn a_preferred_provider_comes_before_the_first() {
+        let [one, two] = ["one", "two"].map(|name| provider(name, Kind::OpenAiCompatible));
+        let models = vec![ModelRule::new("*", None, vec![one.clone(), two.clone()])];
+        let routing = Routing { providers: vec![one, two], models };
+        let chosen = |wish: &str| {
+            let choice = routing.choose(Dialect::OpenAi, "x", None, |provider| &*provider.name == wish);
+            choice.unwrap().provider.name.to_string()
+        };
+        assert_eq!((chosen("two"), chosen("nobody")), ("two".into(), "one".into()));
     }
 
     #[test]
     fn a_provider_in_the_path_decides_where_it_can() {
         let routing = routing();
         let [local, openai, anthropic] = [0, 1, 2].map(|at| &routing.providers[at]);
-        let to = |provider| routing.choose(Dialect::OpenAi, "fast", Some(provider));
+        let to = |provider| routing.choose(Dialect::OpenAi, "fast", Some(provider), |_| true);
         assert_eq!(to(local).map(|choice| choice.serves), Ok(None));
         assert_eq!(to(openai).map(|choice| choice.serves), Ok(Some("gpt-4o-mini".into())));
         assert_eq!(to(anthropic).unwrap_err(), NoChoice::Provider);

@@ -98,6 +98,8 @@ impl Office {
             key,
             team: None,
             organization: "acme".into(),
+            credential: crate::journal::Credential::AccessKey,
+            fingerprint: None,
             provider: Some("openai".into()),
             endpoint: "chat/completions",
             dialect: "openai",

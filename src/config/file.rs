@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::Name;
-use crate::gateway::{Settings, Timeouts};
+use crate::gateway::{Access, CutForm, Settings, Timeouts};
 use crate::providers::{BaseUrl, Kind};
 
 use super::credential::{Reference, reference};
@@ -171,8 +171,25 @@ fn path_settings(file: &Section<'_>) -> Settings {
     Settings {
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
+        access: file.section("access", access),
+        cut: file.section("streams", cut_form),
         timeouts: file.section("timeouts", timeouts),
     }
+}
+
+fn access(section: &Section<'_>) -> Access {
+    let default = Access::default();
+    let passthrough = section.optional("provider_key_passthrough", choice(&[("off", false), ("allow", true)]));
+    let failures = section.optional("failures_per_minute", count(1..=100_000));
+    Access {
+        provider_key_passthrough: passthrough.map_or(default.provider_key_passthrough, |word| word.value),
+        failures_per_minute: failures.map_or(default.failures_per_minute, |count| count.value as u32),
+    }
+}
+
+fn cut_form(section: &Section<'_>) -> CutForm {
+    let form = section.optional("cut", choice(&CutForm::ALL.map(|form| (form.label(), form))));
+    form.map_or_else(CutForm::default, |form| form.value)
 }
 
 fn timeouts(section: &Section<'_>) -> Timeouts {

@@ -63,6 +63,11 @@ impl Config {
         writeln!(out, "limits:")?;
         writeln!(out, "  body_bytes_max: {}", show_size(self.path.body_bytes_max))?;
         writeln!(out, "  upstream_connections_kept: {}", self.path.upstream_connections_kept)?;
+        let access = &self.path.access;
+        let passthrough = if access.provider_key_passthrough { "allow" } else { "off" };
+        writeln!(out, "access:\n  provider_key_passthrough: {passthrough}")?;
+        writeln!(out, "  failures_per_minute: {}", access.failures_per_minute)?;
+        writeln!(out, "streams:\n  cut: {}", self.path.cut.label())?;
         writeln!(out, "timeouts:")?;
         writeln!(out, "  body: {}", show_duration(timeouts.body))?;
         writeln!(out, "  connect: {}", show_duration(timeouts.connect))?;

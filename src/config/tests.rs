@@ -200,7 +200,7 @@ fn an_anchored_section_is_refused_once_and_still_read() {
 
 #[test]
 fn settings_of_later_versions_are_unknown() {
-    for section in ["store", "control_plane", "access", "policies", "streams"] {
+    for section in ["store", "control_plane", "policies"] {
         let found = faults_of(&format!("{section}: {{}}\n"));
         assert!(found.len() == 1 && found[0].starts_with(&format!("{section}: unknown setting")), "{found:?}");
     }
@@ -253,7 +253,7 @@ fn values_out_of_range_name_the_range() {
     assert_eq!(faults_of("log: {format: jsn}\n"), ["log.format: did you mean json? found \"jsn\""]);
     assert_eq!(
         faults_of("organization: other\n"),
-        ["organization: the names \"none\" and \"other\" are reserved for metrics"]
+        ["organization: the names \"none\", \"other\" and \"passthrough\" are reserved for metrics"]
     );
     assert_eq!(faults_of("data_dir: ~/kt\n"), ["data_dir: ~ is not expanded here; write the whole path"]);
 }
@@ -471,7 +471,7 @@ fn model_rules_keep_their_order() {
     let config = read(&format!(
         "{LOCAL}models:\n  - {{name: fast, serves: big-1, providers: [local]}}\n  - name: \"*\"\n    providers:\n      - local\n"
     ));
-    let choice = config.routing.choose(Dialect::OpenAi, "fast", None).unwrap();
+    let choice = config.routing.choose(Dialect::OpenAi, "fast", None, |_| true).unwrap();
     assert_eq!((&*choice.provider.name, choice.serves.as_deref()), ("local", Some("big-1")));
     assert_eq!(config.routing.models[1].name, "*");
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);

@@ -111,6 +111,7 @@ impl Writer {
                 self.group.iter().map(|record| Arc::new(Event::from_record(record, &self.gateway))).collect();
             let numbers = self.append(&events).await;
             self.group.clear();
+            self.records.done();
             for (seq, event) in numbers.into_iter().zip(&*events) {
                 // Fails only while nobody follows.
                 let _ = self.live.send(Committed { seq, event: event.clone() });

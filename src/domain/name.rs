@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Names that mean something in metric labels and can therefore not be given to anything.
-const RESERVED: [&str; 2] = ["none", "other"];
+const RESERVED: [&str; 3] = ["none", "other", "passthrough"];
 
 /// A name a person gave to a key, a team or a provider.
 ///
 /// 1 to 64 characters: letters and digits of any script, and `. _ - @ +` after the first. Spaces and
-/// control characters are refused because names stand unquoted in event lines, and `none` and `other`
-/// because metrics use them for "no such thing" and "too many to tell apart".
+/// control characters are refused because names stand unquoted in event lines, and `none`, `other` and
+/// `passthrough` because metrics use them for "no such thing", "too many to tell apart" and "no key of ours".
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
@@ -66,7 +66,7 @@ impl fmt::Display for NameError {
         match self {
             Self::Empty => f.write_str("a name cannot be empty"),
             Self::TooLong => write!(f, "a name has at most {} characters", Name::CHARS_MAX),
-            Self::Reserved => f.write_str("the names \"none\" and \"other\" are reserved for metrics"),
+            Self::Reserved => f.write_str("the names \"none\", \"other\" and \"passthrough\" are reserved for metrics"),
             Self::Character(c) => {
                 write!(f, "a name has letters and digits, and . _ - @ + after the first; found {:?}", c)
             }

@@ -3,10 +3,13 @@
 //! No body has been read, nothing is asked of a store: one digest, one look-up in the catalog, one load of
 //! the key's state. What it does not do: decide what the caller may use.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::catalog::{Catalog, Credential};
+use crate::catalog::{Catalog, Credential, KeyRecord, KeyState};
 use crate::domain::{KeyKind, KeyText, KeyTextError, Pepper, Timestamp};
+use crate::journal::{self, KeySeries};
 
 use super::refusal::Refusal;
 
@@ -22,14 +25,34 @@ pub const CREDENTIAL_HEADERS: [HeaderName; 4] = [
 /// their own.
 const PROVIDER_KEY_PREFIXES: [&str; 3] = ["sk-", "AIza", "sess-"];
 
-/// Whoever holds an authentic, live access key. Made only here.
+/// Whoever may be charged with a request: the holder of an authentic, live access key or, where the operator
+/// allows it, of a provider's key. Made only here.
 pub struct Caller {
     credential: Credential,
+    own_key: Option<OwnKey>,
+    kind: journal::Credential,
+}
+
+/// The caller's own key for the provider, in the header it came in.
+#[derive(Clone)]
+pub struct OwnKey {
+    pub header: HeaderName,
+    pub value: HeaderValue,
+    /// Tells such keys apart in events, and tells nothing about them.
+    pub fingerprint: Arc<str>,
 }
 
 impl Caller {
     pub fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    pub fn own_key(&self) -> Option<&OwnKey> {
+        self.own_key.as_ref()
+    }
+
+    pub fn kind(&self) -> journal::Credential {
+        self.kind
     }
 }
 
@@ -40,58 +63,129 @@ pub struct Unauthenticated {
     pub credential: Option<Credential>,
 }
 
-/// Finds the caller of a request with these headers.
-pub fn authenticate(
-    headers: &HeaderMap,
-    catalog: &Catalog,
-    pepper: &Pepper,
-    now: Timestamp,
-) -> Result<Caller, Unauthenticated> {
-    let text = the_key(headers).map_err(|refusal| Unauthenticated { refusal, credential: None })?;
-    let credential = catalog.keys.find(&pepper.digest(text));
-    let credential = credential.ok_or(Unauthenticated { refusal: Refusal::KeyUnknown, credential: None })?.clone();
-    match credential.lapse(now) {
-        None => Ok(Caller { credential }),
-        Some(lapse) => Err(Unauthenticated { refusal: Refusal::Lapsed(lapse), credential: Some(credential) }),
+/// What authentication goes by.
+pub struct Authority<'a> {
+    pub catalog: &'a Catalog,
+    pub pepper: &'a Pepper,
+    /// On whose account callers go who show a provider's key only; `None` where that is not allowed.
+    pub passthrough: Option<&'a Passthrough>,
+}
+
+/// What the requests of callers without an access key share.
+pub struct Passthrough(Arc<KeyState>);
+
+impl Passthrough {
+    /// The name of the account in events and metrics; no key can have it.
+    pub const NAME: &'static str = "passthrough";
+
+    pub fn new(series: Arc<KeySeries>) -> Self {
+        Self(Arc::new(KeyState::new(series)))
+    }
+
+    fn credential(&self, fingerprint: &str) -> Credential {
+        let (id, name) = (format!("pk_{fingerprint}").into(), Self::NAME.into());
+        let key = Arc::new(KeyRecord { id, name, team: None, state: self.0.clone() });
+        Credential { key, secret: Arc::default() }
     }
 }
 
-/// The one access key among the request's credentials. Clients do send several at once, some of them not
-/// ours; only two *different* keys of ours are a contradiction.
-fn the_key(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let mut ours: Option<&str> = None;
-    let mut foreign: Option<&str> = None;
-    for value in credentials(headers) {
-        let Ok(text) = value else { return Err(Refusal::KeyMalformed(KeyTextError::Character)) };
-        match KeyText::check(text) {
-            Err(KeyTextError::Foreign) if text.is_empty() => {}
-            Err(KeyTextError::Foreign) => foreign = Some(text),
-            _ if ours.is_some_and(|before| before != text) => return Err(Refusal::ConflictingCredentials),
-            _ => ours = Some(text),
+/// Finds the caller of a request with these headers.
+pub fn authenticate(headers: &HeaderMap, authority: &Authority<'_>, now: Timestamp) -> Result<Caller, Unauthenticated> {
+    let Authority { catalog, pepper, passthrough } = *authority;
+    let stranger = |refusal| Unauthenticated { refusal, credential: None };
+    let shown = Shown::read(headers).map_err(stranger)?;
+    let own_key = |foreign: &Foreign<'_>| OwnKey {
+        header: foreign.header.clone(),
+        value: foreign.value.clone(),
+        fingerprint: fingerprint(pepper, foreign.text),
+    };
+    let foreign = shown.foreign.as_ref().filter(|_| passthrough.is_some()).map(own_key);
+    match (shown.ours, passthrough, foreign) {
+        (None, Some(passthrough), Some(own_key)) => {
+            let credential = passthrough.credential(&own_key.fingerprint);
+            Ok(Caller { credential, own_key: Some(own_key), kind: journal::Credential::ProviderKey })
+        }
+        (None, ..) => Err(stranger(shown.without_ours())),
+        (Some(text), _, own_key) => {
+            access_key_form(text).map_err(stranger)?;
+            let found = catalog.keys.find(&pepper.digest(text));
+            let credential = found.ok_or_else(|| stranger(Refusal::KeyUnknown))?.clone();
+            match credential.lapse(now) {
+                None => Ok(Caller { credential, own_key, kind: journal::Credential::AccessKey }),
+                Some(lapse) => Err(Unauthenticated { refusal: Refusal::Lapsed(lapse), credential: Some(credential) }),
+            }
         }
     }
-    let Some(text) = ours.or(foreign) else { return Err(Refusal::KeyMissing) };
-    match KeyText::check(text) {
-        Ok(KeyKind::Access) => Ok(text),
-        Ok(kind) => Err(Refusal::KeyWrongKind(kind.label())),
-        Err(KeyTextError::Foreign) if PROVIDER_KEY_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) => {
-            Err(Refusal::PassthroughDisabled)
+}
+
+/// The credentials a request shows.
+struct Shown<'a> {
+    /// A text that is, or was meant to be, a key of ours.
+    ours: Option<&'a str>,
+    foreign: Option<Foreign<'a>>,
+}
+
+#[derive(Clone)]
+struct Foreign<'a> {
+    header: HeaderName,
+    value: &'a HeaderValue,
+    text: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    /// Clients do send several credentials at once, some of them not ours; only two *different* keys of ours are
+    /// a contradiction.
+    fn read(headers: &'a HeaderMap) -> Result<Self, Refusal> {
+        let mut shown = Self { ours: None, foreign: None };
+        for header in CREDENTIAL_HEADERS {
+            for value in headers.get_all(&header) {
+                let text = as_text(value).ok_or(Refusal::KeyMalformed(KeyTextError::Character))?;
+                let text = if header == header::AUTHORIZATION { without_scheme(text) } else { text };
+                match KeyText::check(text) {
+                    Err(KeyTextError::Foreign) if text.is_empty() => {}
+                    Err(KeyTextError::Foreign) => {
+                        let foreign = Foreign { header: header.clone(), value, text };
+                        shown.foreign.get_or_insert(foreign);
+                    }
+                    _ if shown.ours.is_some_and(|before| before != text) => {
+                        return Err(Refusal::ConflictingCredentials);
+                    }
+                    _ => shown.ours = Some(text),
+                }
+            }
         }
+        Ok(shown)
+    }
+
+    /// Why a request that shows no key of ours is refused.
+    fn without_ours(&self) -> Refusal {
+        match &self.foreign {
+            None => Refusal::KeyMissing,
+            Some(foreign) if PROVIDER_KEY_PREFIXES.iter().any(|prefix| foreign.text.starts_with(prefix)) => {
+                Refusal::PassthroughDisabled
+            }
+            Some(_) => Refusal::KeyMalformed(KeyTextError::Foreign),
+        }
+    }
+}
+
+fn access_key_form(text: &str) -> Result<(), Refusal> {
+    match KeyText::check(text) {
+        Ok(KeyKind::Access) => Ok(()),
+        Ok(kind) => Err(Refusal::KeyWrongKind(kind.label())),
         Err(error) => Err(Refusal::KeyMalformed(error)),
     }
 }
 
-/// Every credential of the request; an error is one that is no text.
-fn credentials(headers: &HeaderMap) -> impl Iterator<Item = Result<&str, ()>> {
-    CREDENTIAL_HEADERS.into_iter().flat_map(|name| {
-        let is_bearer = name == header::AUTHORIZATION;
-        let values = headers.get_all(name).iter().map(as_text);
-        values.map(move |text| if is_bearer { text.map(without_scheme) } else { text })
-    })
+/// Twelve hexadecimal digits under the installation's pepper: enough to tell a company's keys apart, too few to
+/// confirm a guess, and nothing without the pepper.
+fn fingerprint(pepper: &Pepper, text: &str) -> Arc<str> {
+    let digest = pepper.digest(&format!("fingerprint:{text}"));
+    digest.0.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
-fn as_text(value: &HeaderValue) -> Result<&str, ()> {
-    std::str::from_utf8(value.as_bytes()).map_err(drop)
+fn as_text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 /// A bearer token without its scheme, whose case does not matter (RFC 9110 §11.1). A key sent without any
@@ -105,11 +199,8 @@ fn without_scheme(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use crate::catalog::{KeyRecord, KeyState, Lapse, Routing};
+    use crate::catalog::{Lapse, Routing};
     use crate::domain::{KeyDigest, PriceTable};
-    use crate::journal::KeySeries;
 
     use super::*;
 
@@ -152,12 +243,17 @@ mod tests {
     }
 
     fn outcome(headers: &[(&'static str, &str)]) -> Result<String, Refusal> {
+        outcome_with(headers, None)
+    }
+
+    fn outcome_with(headers: &[(&'static str, &str)], passthrough: Option<&Passthrough>) -> Result<String, Refusal> {
         let Fixture { catalog, pepper } = fixture();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let caller = authenticate(&map, &catalog, &pepper, NOW);
+        let authority = Authority { catalog: &catalog, pepper: &pepper, passthrough };
+        let caller = authenticate(&map, &authority, NOW);
         caller.map(|caller| caller.credential().key.name.to_string()).map_err(|stranger| stranger.refusal)
     }
 
@@ -206,5 +302,27 @@ mod tests {
         assert_eq!(with(&key(KeyKind::Gateway, 1)), Refusal::KeyWrongKind("gateway"));
         assert_eq!(with("sk-proj-123"), Refusal::PassthroughDisabled);
         assert_eq!(with("hunter2"), Refusal::KeyMalformed(KeyTextError::Foreign));
+    }
+
+    #[test]
+    fn a_providers_key_is_an_account_only_where_that_is_allowed() {
+        let passthrough = Passthrough::new(Arc::new(KeySeries::detached(Passthrough::NAME, "none")));
+        let foreign = ("authorization", "Bearer sk-ant-own");
+        assert_eq!(outcome(&[foreign]), Err(Refusal::PassthroughDisabled));
+        assert_eq!(outcome_with(&[foreign], Some(&passthrough)), Ok("passthrough".into()));
+        assert_eq!(outcome_with(&[], Some(&passthrough)), Err(Refusal::KeyMissing));
+        let text = key(KeyKind::Access, 1);
+        assert_eq!(outcome_with(&[foreign, ("x-api-key", &text)], Some(&passthrough)), Ok("live".into()));
+        let revoked = key(KeyKind::Access, 2);
+        let with_revoked = outcome_with(&[foreign, ("x-api-key", &revoked)], Some(&passthrough));
+        assert_eq!(with_revoked, Err(Refusal::Lapsed(Lapse::Revoked)), "a lapsed key is no stranger");
+    }
+
+    #[test]
+    fn a_fingerprint_tells_keys_apart_and_depends_on_the_pepper() {
+        let [one, two] = [[1; 32], [2; 32]].map(|secret| Pepper::new(&secret).unwrap());
+        assert_eq!(fingerprint(&one, "sk-a").len(), 12);
+        assert_ne!(fingerprint(&one, "sk-a"), fingerprint(&one, "sk-b"));
+        assert_ne!(fingerprint(&one, "sk-a"), fingerprint(&two, "sk-a"));
     }
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Choice, NoChoice};
+use crate::catalog::{Asked, Catalog, Choice, NoChoice, judge};
 use crate::protocol::Dialect;
+use crate::providers::Provider;
 
 use super::attribute::Account;
 use super::refusal::Refusal;
+use super::report::Entry;
 
 /// Permission for one request. Made only here; without one nothing is admitted.
 pub struct Grant {
@@ -20,6 +22,12 @@ impl Grant {
     }
 }
 
+/// A model the account may use, and who serves it.
+pub struct Listed {
+    pub name: Arc<str>,
+    pub owner: Arc<str>,
+}
+
 /// What a request wants to use.
 pub struct Wanted<'a> {
     pub dialect: Dialect,
@@ -28,15 +36,34 @@ pub struct Wanted<'a> {
     pub addressed: Option<&'a str>,
 }
 
-/// Decides whether `account` may have what it wants, and from whom.
-pub fn authorize(_account: &Account, wanted: &Wanted<'_>, catalog: &Catalog) -> Result<Grant, Refusal> {
+/// Decides what can be decided before the body is read: may the account use this endpoint, from this address?
+pub fn authorize_entry(account: &Account, entry: &Entry, catalog: &Catalog) -> Result<(), Refusal> {
+    let facts = &entry.facts;
+    let asked = Asked { model: None, provider: None, endpoint: facts.endpoint, address: facts.address };
+    permit(account, &asked, catalog)
+}
+
+/// Decides whether the account may have what it wants, and from whom.
+pub fn authorize(account: &Account, wanted: &Wanted<'_>, entry: &Entry, catalog: &Catalog) -> Result<Grant, Refusal> {
+    let facts = &entry.facts;
+    let asked = Asked { model: Some(wanted.model), provider: None, endpoint: facts.endpoint, address: facts.address };
     let addressed = wanted.addressed.and_then(|name| catalog.routing.provider(name));
-    let choice = catalog.routing.choose(wanted.dialect, wanted.model, addressed);
-    choice.map(|choice| Grant { choice: Some(choice) }).map_err(|why| no_choice(&why, wanted))
+    let may_serve =
+        |provider: &Provider| permit(account, &Asked { provider: Some(&provider.name), ..asked }, catalog).is_ok();
+    let choice = catalog.routing.choose(wanted.dialect, wanted.model, addressed, may_serve);
+    // A model that is not allowed is refused as such, also where nobody serves it.
+    permit(account, &asked, catalog)?;
+    let choice = choice.map_err(|why| no_choice(&why, wanted))?;
+    permit(account, &Asked { provider: Some(&choice.provider.name), ..asked }, catalog)?;
+    Ok(Grant { choice: Some(choice) })
+}
+
+fn permit(account: &Account, asked: &Asked<'_>, catalog: &Catalog) -> Result<(), Refusal> {
+    judge(catalog, &account.credential().key, asked).map_err(Refusal::NotAllowed)
 }
 
 /// The grant for what the gateway answers from its own knowledge.
-pub fn authorize_listing(_account: &Account) -> Grant {
+pub fn authorize_own_answer(_account: &Account) -> Grant {
     Grant { choice: None }
 }
 
@@ -77,19 +104,21 @@ impl std::fmt::Display for Quoted<'_> {
 
 /// The models an account may use, for `GET /v1/models`: the names that rules spell out, and the priced models
 /// that the configured providers serve.
-pub fn listed_models(_account: &Account, catalog: &Catalog, dialect: Dialect) -> Vec<(Arc<str>, Arc<str>)> {
+pub fn listed_models(account: &Account, entry: &Entry, catalog: &Catalog, dialect: Dialect) -> Vec<Listed> {
     let routing = &catalog.routing;
-    let reachable = |model: &str| routing.choose(dialect, model, None).ok();
+    let granted = |model: &str| {
+        let wanted = Wanted { dialect, model, addressed: None };
+        authorize(account, &wanted, entry, catalog).ok().and_then(|grant| grant.choice)
+    };
     let named = routing.models.iter().filter(|rule| rule.is_exact()).map(|rule| Arc::from(&*rule.name));
     let priced = catalog.prices.iter().filter(|price| {
-        let choice = reachable(&price.name);
+        let choice = granted(&price.name);
         choice.is_some_and(|choice| choice.provider.kind.vendor().is_some_and(|vendor| *vendor == *price.vendor))
     });
-    let mut models: Vec<(Arc<str>, Arc<str>)> = named
-        .chain(priced.map(|price| price.name.clone()))
-        .filter_map(|name| Some((name.clone(), reachable(&name)?.provider.name.clone())))
-        .collect();
-    models.sort();
-    models.dedup();
+    let names = named.chain(priced.map(|price| price.name.clone()));
+    let listed = names.filter_map(|name| Some(Listed { owner: granted(&name)?.provider.name.clone(), name }));
+    let mut models: Vec<Listed> = listed.collect();
+    models.sort_by(|one, other| one.name.cmp(&other.name));
+    models.dedup_by(|one, other| one.name == other.name);
     models
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::catalog::Credential;
 use crate::domain::{ModelPrice, Timestamp};
+use crate::journal;
 use crate::protocol::{Dialect, client};
 
 use super::admit::Admission;
@@ -72,6 +73,9 @@ pub struct Facts {
     pub endpoint: &'static str,
     pub credential: Credential,
     pub organization: Arc<str>,
+    /// What kind of credential the account was found by, and the fingerprint of a key of the caller's own.
+    pub kind: journal::Credential,
+    pub fingerprint: Option<Arc<str>>,
     pub provider: Option<Arc<str>>,
     pub model: Option<Arc<str>>,
     pub price: Option<Arc<ModelPrice>>,

@@ -29,6 +29,8 @@ mod route; // 6 where does it go, and where next? → Plan
 mod relay; // 7 send it, stream the answer, meter it → Commitment
 mod settle; // 8 what did it cost? → Receipt
 mod report; // 9 write it down: one record, whatever ended it
+mod me; // what a key is and may use, told to its holder
+mod heat; // how often authentication fails from each address
 mod refusal; // every reason to say no: one table
 mod cut; // ends a running answer whose key may not go on
 mod failure; // what is said and booked when a request does not end as it should
@@ -39,4 +41,4 @@ pub use journey::UnderWay;
 pub use phases::Gateway;
 pub use refusal::{Refusal, Row};
 pub use route::CONNECTS_MAX;
-pub use settings::{Settings, Timeouts};
+pub use settings::{Access, CutForm, Settings, Timeouts};

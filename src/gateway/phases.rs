@@ -15,6 +15,8 @@ use crate::catalog::CurrentCatalog;
 use crate::domain::{Pepper, Verdict};
 use crate::journal::Journal;
 
+use super::authenticate::Passthrough;
+use super::heat::Heat;
 use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
@@ -32,14 +34,19 @@ pub struct Gateway {
     pub(super) journal: Journal,
     pub(super) pepper: Pepper,
     pub(super) settings: Settings,
+    pub(super) heat: Heat,
+    pub(super) passthrough: Option<Passthrough>,
     resolver: Resolver,
     under_way: UnderWay,
 }
 
 impl Gateway {
     pub fn new(catalog: Arc<CurrentCatalog>, journal: Journal, pepper: Pepper, settings: Settings) -> Self {
+        let heat = Heat::new(settings.access.failures_per_minute);
+        let series = || journal.metrics().key_series(Passthrough::NAME, None);
+        let passthrough = settings.access.provider_key_passthrough.then(|| Passthrough::new(series()));
         let (resolver, under_way) = (Resolver::default(), UnderWay::default());
-        Self { catalog, journal, pepper, settings, resolver, under_way }
+        Self { catalog, journal, pepper, settings, heat, passthrough, resolver, under_way }
     }
 
     pub fn settings(&self) -> &Settings {

@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 
 use crate::catalog::{Catalog, Credential};
 use crate::domain::{Ended, Verdict};
+use crate::journal;
 use crate::protocol::ask::{self, AskError, AskHead};
 use crate::protocol::models::{self, ModelEntry};
 use crate::protocol::route::{Line, Route, RouteError, Target, locate};
@@ -18,10 +19,11 @@ use crate::protocol::{Dialect, Endpoint};
 
 use super::admit::{Admission, Room, hold};
 use super::attribute::{Account, attribute};
-use super::authenticate::{Unauthenticated, authenticate};
-use super::authorize::{Grant, Wanted, authorize, authorize_listing, listed_models};
+use super::authenticate::{Authority, Unauthenticated, authenticate};
+use super::authorize::{Grant, Listed, Wanted, authorize, authorize_entry, authorize_own_answer, listed_models};
 use super::body::{self, BodyError};
 use super::journey::{Arrival, Facts, Journey, now};
+use super::me;
 use super::phases::Gateway;
 use super::refusal::Refusal;
 use super::report::{Entry, Receipt};
@@ -115,21 +117,31 @@ fn enter(
     let metrics = gateway.journal.metrics();
     let (client, address) = (arrival.client, arrival.address);
     let facts = |credential, organization| facts(arrival, credential, organization, dialect, located);
-    match authenticate(&head.headers, catalog, &gateway.pepper, now()) {
+    let authority = Authority { catalog, pepper: &gateway.pepper, passthrough: gateway.passthrough.as_ref() };
+    match authenticate(&head.headers, &authority, now()) {
         Ok(caller) => {
             let account = attribute(&caller, catalog);
             let slot = gateway.journal.reserve().map_err(|_full| {
                 metrics.journal_dropped(1);
                 Refusal::AuditUnavailable
             })?;
-            let facts = facts(account.credential().clone(), account.organization().clone());
+            let facts = Facts {
+                kind: account.kind(),
+                fingerprint: account.own_key().map(|own| own.fingerprint.clone()),
+                ..facts(account.credential().clone(), account.organization().clone())
+            };
             account.credential().secret.used(facts.started_at, client, address);
             Ok((account, Entry::new(facts, slot)))
         }
         Err(Unauthenticated { refusal, credential }) => {
             // Nobody is told that a WebSocket needs a key: clients then try again for seconds, while 426 makes
             // them fall back to a POST at once, which tells them.
-            let refusal = if is_socket(located) { Refusal::WebsocketUnsupported } else { refusal };
+            let heated = gateway.heat.failed(address);
+            let refusal = match refusal {
+                _ if is_socket(located) => Refusal::WebsocketUnsupported,
+                _ if heated => Refusal::TooManyFailures,
+                refusal => refusal,
+            };
             match credential.map(|credential| (credential, gateway.journal.reserve())) {
                 Some((credential, Ok(slot))) => {
                     Entry::new(facts(credential, catalog.organization.clone()), slot).refuse(&refusal);
@@ -156,6 +168,7 @@ async fn judge(
         RouteError::Unknown { .. } => Refusal::RouteUnknown,
         RouteError::Method { allow, .. } => Refusal::MethodNotAllowed { allow },
     })?;
+    authorize_entry(account, entry, catalog)?;
     match route.target {
         Target::Ask(endpoint) => {
             let body = read_body(gateway, session, entry).await?;
@@ -163,18 +176,22 @@ async fn judge(
             Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
         }
         Target::Models(dialect) => {
-            let models = listed_models(account, catalog, dialect);
-            let entries = models.iter().map(|(id, owner)| ModelEntry { id, owner });
-            let room = hold(&authorize_listing(account), &gateway.journal)?;
+            let models = listed_models(account, entry, catalog, dialect);
+            let entries = models.iter().map(|Listed { name, owner }| ModelEntry { id: name, owner });
+            let room = hold(&authorize_own_answer(account), &gateway.journal)?;
             Ok(Judged::Answer(room, models::list(dialect, entries)))
         }
         Target::Model { dialect, id } => {
-            let models = listed_models(account, catalog, dialect);
-            let found = models.iter().find(|(name, _)| **name == *id);
+            let models = listed_models(account, entry, catalog, dialect);
+            let found = models.iter().find(|listed| *listed.name == *id);
             let unknown = || Refusal::ModelUnknown("This model is not among those GET /v1/models lists.".into());
-            let (id, owner) = found.ok_or_else(unknown)?;
-            let room = hold(&authorize_listing(account), &gateway.journal)?;
-            Ok(Judged::Answer(room, models::one(dialect, ModelEntry { id, owner })))
+            let Listed { name, owner } = found.ok_or_else(unknown)?;
+            let room = hold(&authorize_own_answer(account), &gateway.journal)?;
+            Ok(Judged::Answer(room, models::one(dialect, ModelEntry { id: name, owner })))
+        }
+        Target::Me => {
+            let room = hold(&authorize_own_answer(account), &gateway.journal)?;
+            Ok(Judged::Answer(room, me::describe(account, catalog)))
         }
         Target::ResponsesSocket => Err(Refusal::WebsocketUnsupported.into()),
         Target::Hello | Target::Health => Err(Refusal::RouteUnknown.into()),
@@ -208,7 +225,7 @@ fn ask_provider(
     entry.facts.stream = ask.stream;
     entry.facts.model = Some(ask.model.as_str().into());
     let wanted = Wanted { dialect: entry.facts.dialect, model: &ask.model, addressed: route.provider };
-    let grant = authorize(account, &wanted, catalog)?;
+    let grant = authorize(account, &wanted, entry, catalog)?;
     let Some(choice) = grant.choice() else { return Err(Refusal::RouteUnknown) };
     entry.facts.provider = Some(choice.provider.name.clone());
     let served = choice.serves.as_deref();
@@ -220,7 +237,8 @@ fn ask_provider(
         None => route.path,
     };
     let target = choice.provider.base_url.target(path);
-    let plan = Plan { provider: choice.provider.clone(), endpoint, target, body, hide_usage, connects: 0 };
+    let (provider, own_key) = (choice.provider.clone(), account.own_key().cloned());
+    let plan = Plan { provider, own_key, endpoint, target, body, hide_usage, connects: 0 };
     Ok((grant, plan))
 }
 
@@ -241,6 +259,8 @@ fn facts(
         endpoint: endpoint_label(located),
         credential,
         organization,
+        kind: journal::Credential::AccessKey,
+        fingerprint: None,
         provider: None,
         model: None,
         price: None,
@@ -273,6 +293,7 @@ fn endpoint_label(located: &Result<Route<'_>, RouteError>) -> &'static str {
         Ok(Route { target: Target::Ask(endpoint), .. }) => endpoint.label(),
         Ok(Route { target: Target::Models(_) | Target::Model { .. }, .. }) => Endpoint::Models.label(),
         Ok(Route { target: Target::ResponsesSocket, .. }) => Endpoint::Responses.label(),
+        Ok(Route { target: Target::Me, .. }) => "me",
         Ok(Route { target: Target::Hello | Target::Health, .. }) | Err(_) => "unknown",
     }
 }

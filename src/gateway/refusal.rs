@@ -7,9 +7,11 @@ use std::fmt;
 
 use http::StatusCode;
 
-use crate::catalog::Lapse;
+use crate::catalog::{Denial, Lapse, Scope, What};
 use crate::domain::{KeyTextError, Verdict};
 use crate::protocol::error::ErrorKind;
+
+use super::heat::COOLS_IN_SECONDS;
 
 /// Why a request is not answered by a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum Refusal {
     Lapsed(Lapse),
     KeyWrongKind(&'static str),
     PassthroughDisabled,
+    TooManyFailures,
+    NotAllowed(Denial),
     RouteUnknown,
     ModelUnknown(String),
     MethodNotAllowed { allow: &'static str },
@@ -61,6 +65,11 @@ impl Refusal {
             Self::Lapsed(Lapse::TeamSuspended),
             Self::KeyWrongKind("gateway"),
             Self::PassthroughDisabled,
+            Self::NotAllowed(Denial { scope: Scope::Key, what: What::Address }),
+            Self::NotAllowed(Denial { scope: Scope::Team, what: What::Endpoint }),
+            Self::NotAllowed(Denial { scope: Scope::Key, what: What::Model }),
+            Self::NotAllowed(Denial { scope: Scope::Organization, what: What::Provider }),
+            Self::TooManyFailures,
             Self::RouteUnknown,
             Self::ModelUnknown(String::new()),
             Self::MethodNotAllowed { allow: "POST" },
@@ -92,6 +101,8 @@ impl Refusal {
             Self::Lapsed(Lapse::TeamSuspended) => row(StatusCode::FORBIDDEN, "team_suspended", Permission),
             Self::KeyWrongKind(_) => row(StatusCode::UNAUTHORIZED, "key_wrong_kind", Authentication),
             Self::PassthroughDisabled => row(StatusCode::FORBIDDEN, "passthrough_disabled", Permission),
+            Self::NotAllowed(Denial { what, .. }) => row(StatusCode::FORBIDDEN, not_allowed_code(*what), Permission),
+            Self::TooManyFailures => row(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", RateLimit),
             Self::RouteUnknown => row(StatusCode::NOT_FOUND, "route_unknown", NotFound),
             Self::ModelUnknown(_) => row(StatusCode::NOT_FOUND, "model_unknown", NotFound),
             Self::MethodNotAllowed { .. } => row(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", InvalidRequest),
@@ -117,7 +128,20 @@ impl Refusal {
 
     /// Seconds after which trying again makes sense, where that is known.
     pub fn retry_after(&self) -> Option<u32> {
-        matches!(self, Self::AuditUnavailable).then_some(1)
+        match self {
+            Self::AuditUnavailable => Some(1),
+            Self::TooManyFailures => Some(COOLS_IN_SECONDS),
+            _ => None,
+        }
+    }
+}
+
+fn not_allowed_code(what: What) -> &'static str {
+    match what {
+        What::Address => "address_not_allowed",
+        What::Endpoint => "endpoint_not_allowed",
+        What::Model => "model_not_allowed",
+        What::Provider => "provider_not_allowed",
     }
 }
 
@@ -158,6 +182,17 @@ impl fmt::Display for Refusal {
             Self::PassthroughDisabled => f.write_str(
                 "This looks like a provider's own key, and this gateway does not pass those through. Set your \
                  client's API key to your Keeptrusts access key (kt_ak_…).",
+            ),
+            Self::NotAllowed(denial @ Denial { what, .. }) => write!(
+                f,
+                "This access key may not use this {}: {denial} do not name it. GET /keeptrusts/me shows what the key \
+                 may use; whoever issued it can change that.",
+                what.label()
+            ),
+            Self::TooManyFailures => write!(
+                f,
+                "Too many requests without a valid access key came from this address. Check the key, and wait \
+                 {COOLS_IN_SECONDS} seconds before trying again; requests with a valid key are not concerned.",
             ),
             Self::RouteUnknown => f.write_str(
                 "The gateway has no such path. Check the base URL: OpenAI clients use …/v1, Anthropic clients the \

@@ -66,6 +66,8 @@ impl Facts {
             key: KeyIdentity { id: key.id.clone(), name: key.name.clone(), series: key.state.series.clone() },
             team: key.team.as_ref().map(|team| team.name.clone()),
             organization: self.organization.clone(),
+            credential: self.kind,
+            fingerprint: self.fingerprint.clone(),
             provider: self.provider.clone(),
             endpoint: self.endpoint,
             dialect: self.dialect.label(),

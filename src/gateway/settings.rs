@@ -9,7 +9,29 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Connections to providers that are kept for the next request, in all.
     pub upstream_connections_kept: usize,
+    pub access: Access,
+    pub cut: CutForm,
     pub timeouts: Timeouts,
+}
+
+/// How callers are told from strangers.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Whether callers may send their own key for the provider, instead of an access key or beside one.
+    pub provider_key_passthrough: bool,
+    /// Failed authentications from one address in a minute, beyond which it is told to wait. Callers with a
+    /// valid key are not concerned.
+    pub failures_per_minute: u32,
+}
+
+/// How a stream ends that the gateway cuts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CutForm {
+    /// With a notice in the text and the dialect's ordinary end, after which no client asks again.
+    #[default]
+    Notice,
+    /// With the dialect's error event.
+    Error,
 }
 
 /// How long each part of a request may take.
@@ -30,7 +52,31 @@ pub struct Timeouts {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { body_bytes_max: 32 * 1024 * 1024, upstream_connections_kept: 1024, timeouts: Timeouts::default() }
+        Self {
+            body_bytes_max: 32 * 1024 * 1024,
+            upstream_connections_kept: 1024,
+            access: Access::default(),
+            cut: CutForm::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl CutForm {
+    pub const ALL: [Self; 2] = [Self::Notice, Self::Error];
+
+    /// The word for this form in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { provider_key_passthrough: false, failures_per_minute: 30 }
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Event {
     pub team: Option<String>,
     pub organization: String,
     pub credential: Credential,
+    /// Tells the callers' own provider keys apart without telling them: salted, and too short to be searched for.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
     pub gateway: String,
     pub provider: Option<String>,
     pub endpoint: String,
@@ -68,6 +71,8 @@ pub struct EventKey {
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
     AccessKey,
+    /// The caller's own key for the provider; `key` then names no key of ours.
+    ProviderKey,
 }
 
 /// Usage as events show it: cached tokens are part of `input`, reasoning is part of `output`.
@@ -113,6 +118,8 @@ impl Event {
             key,
             team,
             organization,
+            credential,
+            fingerprint,
             provider,
             endpoint,
             dialect,
@@ -135,7 +142,8 @@ impl Event {
             key: EventKey { id: key.id.to_string(), name: key.name.to_string() },
             team: team.as_deref().map(Into::into),
             organization: organization.to_string(),
-            credential: Credential::AccessKey,
+            credential: *credential,
+            fingerprint: fingerprint.as_deref().map(Into::into),
             gateway: gateway.into(),
             provider: provider.as_deref().map(Into::into),
             endpoint: (*endpoint).into(),
@@ -274,6 +282,8 @@ mod tests {
             },
             team: Some("frontend".into()),
             organization: "acme".into(),
+            credential: Credential::AccessKey,
+            fingerprint: None,
             provider: Some("openai".into()),
             endpoint: "chat/completions",
             dialect: "openai",

@@ -8,7 +8,7 @@ mod metrics; // the table of metrics; handles are kept with each key
 mod queue; // the bounded queue, with places that are held before they are needed
 mod event; // `keeptrusts.event/1`, made from a record
 
-pub use event::{Event, EventKey, EventUsage, Phase, SCHEMA};
+pub use event::{Credential, Event, EventKey, EventUsage, Phase, SCHEMA};
 pub use metrics::{KeySeries, Metrics};
 pub use queue::{Full, Journal, Records, Slot};
 pub use record::{Closing, KeyIdentity, Opening, Record, Refused};

@@ -1,6 +1,7 @@
 //! The bounded queue between the gateways' requests and whoever writes events down.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -11,10 +12,15 @@ use super::{Metrics, Record};
 pub struct Journal {
     metrics: Arc<Metrics>,
     queue: mpsc::Sender<Record>,
+    in_hand: Arc<AtomicUsize>,
 }
 
 /// The writing end's counterpart: whoever holds it makes the records durable.
-pub struct Records(mpsc::Receiver<Record>);
+pub struct Records {
+    queue: mpsc::Receiver<Record>,
+    /// Records that were received and may not be durable yet.
+    in_hand: Arc<AtomicUsize>,
+}
 
 /// A place in the queue that is held until its record is written, so that a request that was admitted can
 /// always be recorded. Dropping it gives the place back.
@@ -31,9 +37,10 @@ pub struct Full;
 impl Journal {
     /// A journal with room for `capacity` records that were not made durable yet.
     pub fn new(capacity: usize, metrics: Arc<Metrics>) -> (Self, Records) {
-        let (queue, records) = mpsc::channel(capacity);
+        let (sender, receiver) = mpsc::channel(capacity);
+        let in_hand = Arc::new(AtomicUsize::new(0));
         metrics.journal_capacity(capacity);
-        (Self { metrics, queue }, Records(records))
+        (Self { metrics, queue: sender, in_hand: in_hand.clone() }, Records { queue: receiver, in_hand })
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -48,7 +55,8 @@ impl Journal {
 
     /// The Prometheus text exposition of every metric.
     pub fn expose(&self) -> String {
-        self.metrics.journal_depth(self.queue.max_capacity() - self.queue.capacity());
+        let queued = self.queue.max_capacity() - self.queue.capacity();
+        self.metrics.journal_depth(queued + self.in_hand.load(Ordering::Relaxed));
         self.metrics.expose()
     }
 }
@@ -65,6 +73,13 @@ impl Records {
     /// Waits for records and appends up to `limit` of them to `batch`; 0 means that every journal is gone and
     /// nothing is left.
     pub async fn receive(&mut self, batch: &mut Vec<Record>, limit: usize) -> usize {
-        self.0.recv_many(batch, limit).await
+        let received = self.queue.recv_many(batch, limit).await;
+        self.in_hand.fetch_add(received, Ordering::Relaxed);
+        received
+    }
+
+    /// Tells that all records received so far are durable, or given up.
+    pub fn done(&self) {
+        self.in_hand.store(0, Ordering::Relaxed);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::{Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
 
-use super::KeySeries;
+use super::{Credential, KeySeries};
 
 /// What the journal is told about a request: once when it has been judged and, if it was admitted, once
 /// more when it has ended. Events and metrics are both made from this and from nothing else.
@@ -28,6 +28,8 @@ pub struct Opening {
     pub key: KeyIdentity,
     pub team: Option<Arc<str>>,
     pub organization: Arc<str>,
+    pub credential: Credential,
+    pub fingerprint: Option<Arc<str>>,
     pub provider: Option<Arc<str>>,
     pub endpoint: &'static str,
     pub dialect: &'static str,

@@ -38,6 +38,8 @@ pub enum Target<'a> {
     Model { dialect: Dialect, id: &'a str },
     /// `GET /v1/responses` with `Upgrade: websocket`.
     ResponsesSocket,
+    /// What the caller's key is and may use.
+    Me,
     /// Claude Code's pre-connect.
     Hello,
     /// The gateway's own health.
@@ -62,6 +64,10 @@ pub enum RouteError {
 pub fn locate<'a>(line: Line<'a>, is_provider: &dyn Fn(&str) -> bool) -> Result<Route<'a>, RouteError> {
     if line.path == "/healthz" {
         let target = Target::Health.with(line.method, READ, Dialect::OpenAi)?;
+        return Ok(Route { target, provider: None, path: line.path });
+    }
+    if line.path == "/keeptrusts/me" {
+        let target = Target::Me.with(line.method, READ, Dialect::OpenAi)?;
         return Ok(Route { target, provider: None, path: line.path });
     }
     if let Some(target) = target(line, line.path) {
@@ -121,7 +127,7 @@ impl Target<'_> {
         match self {
             Self::Ask(Endpoint::Messages | Endpoint::CountTokens) | Self::Hello => Dialect::Anthropic,
             Self::Models(dialect) | Self::Model { dialect, .. } => dialect,
-            Self::Ask(_) | Self::ResponsesSocket | Self::Health => Dialect::OpenAi,
+            Self::Ask(_) | Self::ResponsesSocket | Self::Me | Self::Health => Dialect::OpenAi,
         }
     }
 
@@ -177,6 +183,7 @@ mod tests {
     fn a_provider_cannot_take_a_path_from_the_gateway() {
         assert_eq!(located(line("POST", "/v1/messages")).unwrap().provider, None);
         assert_eq!(located(line("GET", "/healthz")).unwrap().target, Target::Health);
+        assert_eq!(located(line("GET", "/keeptrusts/me")).unwrap().target, Target::Me);
     }
 
     #[test]

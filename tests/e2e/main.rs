@@ -5,6 +5,7 @@
 mod harness;
 
 mod bodies;
+mod access;
 mod answers;
 mod streams;
 mod refusals;

@@ -65,6 +65,8 @@ pub(crate) fn opening(request_id: &str) -> Opening {
         },
         team: Some("frontend".into()),
         organization: "acme".into(),
+        credential: crate::journal::Credential::AccessKey,
+        fingerprint: None,
         provider: Some("openai".into()),
         endpoint: "chat/completions",
         dialect: "openai",

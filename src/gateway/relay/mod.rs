@@ -82,8 +82,10 @@ pub fn address(request: &mut RequestHeader, plan: &Plan) -> Result<()> {
     request.insert_header(header::CONTENT_LENGTH, plan.body.len())?;
     // A compressed answer could not be metered as it passes.
     request.insert_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
-    if let Some((name, credential)) = plan.provider.credential_header() {
-        request.insert_header(name, sensitive(credential.expose())?)?;
+    match (&plan.own_key, plan.provider.credential_header()) {
+        (Some(own), _) => request.insert_header(own.header.clone(), own.value.clone())?,
+        (None, Some((name, credential))) => request.insert_header(name, sensitive(credential.expose())?)?,
+        (None, None) => {}
     }
     Ok(())
 }

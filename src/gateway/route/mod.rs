@@ -12,6 +12,7 @@ use crate::protocol::Endpoint;
 use crate::providers::Provider;
 
 use super::Timeouts;
+use super::authenticate::OwnKey;
 
 mod resolve; // names to addresses, remembered for a while
 
@@ -28,6 +29,8 @@ pub const CONNECTS_MAX: usize = 3;
 /// Where a request goes and what is sent there.
 pub struct Plan {
     pub provider: Arc<Provider>,
+    /// The caller's own key, used instead of the provider's configured one.
+    pub own_key: Option<OwnKey>,
     pub endpoint: Endpoint,
     /// Path and query, with the provider's prefix.
     pub target: String,
