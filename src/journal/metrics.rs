@@ -3,6 +3,7 @@
 //! Label values are bounded: `key` by [`Metrics::key_series`], `model` by the price table, the rest by closed
 //! sets and by what the operator configured.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::domain::{Ended, Timestamp, UsageSource, Verdict};
 
 use super::record::{Closing, Opening, Record, Refused};
 
+/// How the names of all metrics begin.
+const PREFIX: &str = "keeptrusts";
 /// The label value for "no such thing": a refusal nobody can be charged with, a request without a provider.
 const NONE: &str = "none";
 /// The label value for "not told apart": keys beyond the maximum, models without a price.
@@ -40,6 +43,7 @@ const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", 
 /// Every metric this process exports.
 pub struct Metrics {
     registry: Registry,
+    rows: Vec<Row>,
     keys_max: usize,
     keys_named: AtomicUsize,
     requests: IntCounterVec,
@@ -63,6 +67,14 @@ pub struct Metrics {
     journal_commit: Histogram,
     reload_success: IntGauge,
     reload_time: Gauge,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub name: String,
+    pub labels: Vec<String>,
+    pub help: String,
 }
 
 /// One key's label values and the handles already looked up for it. It hangs on the key's own record in the
@@ -96,8 +108,8 @@ impl KeySeries {
 impl Metrics {
     /// `keys_max` bounds the values of the `key` label; further keys are counted as `other`.
     pub fn new(version: &str, keys_max: usize) -> prometheus::Result<Self> {
-        let registry = Registry::new_custom(Some("keeptrusts".into()), None)?;
-        let table = Table(&registry);
+        let registry = Registry::new_custom(Some(PREFIX.into()), None)?;
+        let table = Table { registry: &registry, rows: RefCell::default() };
         let cost = IntCounterVec::new(
             Opts::new("cost_usd_total", "What requests cost, in US dollars."),
             &["key", "team", "provider", "model"],
@@ -177,10 +189,10 @@ impl Metrics {
                 "config_reload_timestamp_seconds",
                 "When a configuration was last taken over, in seconds since 1970.",
             )?,
-            registry,
+            rows: Vec::new(),
+            registry: registry.clone(),
         };
-        metrics.registry.register(Box::new(NanoUsdAsUsd(cost)))?;
-        let table = Table(&metrics.registry);
+        table.register(NanoUsdAsUsd(cost))?;
         table
             .gauges("build_info", "The running version; the value is always 1.", &["version"])?
             .with_label_values(&[version])
@@ -188,7 +200,12 @@ impl Metrics {
         for source in UsageSource::ALL {
             metrics.usage_records.with_label_values(&[source.label()]);
         }
-        Ok(metrics)
+        Ok(Self { rows: table.rows.take(), ..metrics })
+    }
+
+    /// Every metric of this table, in its order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
     }
 
     /// The label values of a key. The first `keys_max` keys are told apart; teams always are.
@@ -354,11 +371,20 @@ impl Metrics {
 }
 
 /// Registers what it makes.
-struct Table<'a>(&'a Registry);
+struct Table<'a> {
+    registry: &'a Registry,
+    rows: RefCell<Vec<Row>>,
+}
 
 impl Table<'_> {
     fn register<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
-        self.0.register(Box::new(metric.clone()))?;
+        let row = |desc: &Desc| Row {
+            name: format!("{PREFIX}_{}", desc.fq_name),
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        };
+        self.rows.borrow_mut().extend(metric.desc().into_iter().map(row));
+        self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
@@ -393,6 +419,7 @@ impl Table<'_> {
 
 /// Exposes counters that hold nano-USD as dollars. Sums stay integers, so that the exposition can be compared
 /// with the ledger to the nano-USD.
+#[derive(Clone)]
 struct NanoUsdAsUsd(IntCounterVec);
 
 impl Collector for NanoUsdAsUsd {

@@ -9,6 +9,6 @@ mod queue; // the bounded queue, with places that are held before they are neede
 mod event; // `keeptrusts.event/1`, made from a record
 
 pub use event::{Credential, Event, EventKey, EventUsage, Phase, SCHEMA};
-pub use metrics::{KeySeries, Metrics};
+pub use metrics::{KeySeries, Metrics, Row as MetricRow};
 pub use queue::{Full, Journal, Records, Slot};
 pub use record::{Closing, KeyIdentity, Opening, Record, Refused};

@@ -1,0 +1,68 @@
+//! The tables that users may rely on, as documents: each is compared with the one table in the code.
+//!
+//! `UPDATE_REFERENCE=1 cargo test --test reference` writes them anew.
+
+#![expect(clippy::unwrap_used, reason = "in tests, what must hold is unwrapped")]
+
+use std::fs;
+use std::path::Path;
+
+use keeptrusts::gateway::Refusal;
+use keeptrusts::journal::Metrics;
+
+const BEGIN: &str = "<!-- table -->\n";
+const END: &str = "<!-- end -->";
+
+/// Compares what stands between the markers of a document with `table`.
+fn compare(document: &str, table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(document);
+    let text = fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).unwrap();
+    let (present, tail) = rest.split_once(END).unwrap();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}")).unwrap();
+        return;
+    }
+    assert_eq!(present, table, "docs/{document} differs from the code; UPDATE_REFERENCE=1 writes it anew");
+}
+
+#[test]
+fn every_refusal_is_documented() {
+    let mut rows: Vec<(u16, String)> = Refusal::examples()
+        .iter()
+        .map(|refusal| {
+            let row = refusal.row();
+            let retry = if row.retry { "yes" } else { "no" };
+            let status = row.status.as_u16();
+            (status, format!("| {status} | `{}` | {:?} | {retry} |\n", row.code, row.kind))
+        })
+        .collect();
+    rows.sort();
+    rows.dedup();
+    let rows: String = rows.into_iter().map(|(_, row)| row).collect();
+    compare("REFUSALS.md", &format!("| status | code | kind of error | try again |\n|---|---|---|---|\n{rows}"));
+}
+
+#[test]
+fn every_refusal_says_what_to_do() {
+    for refusal in Refusal::examples() {
+        let row = refusal.row();
+        assert!(row.status.is_client_error() || row.status.is_server_error());
+        assert!(row.code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", row.code);
+        assert!(!refusal.to_string().contains("kt_ak_0"), "{refusal}");
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let metrics = Metrics::new("test", 1).unwrap();
+    let rows: String = metrics
+        .rows()
+        .iter()
+        .map(|row| {
+            let labels: Vec<String> = row.labels.iter().map(|label| format!("`{label}`")).collect();
+            format!("| `{}` | {} | {} |\n", row.name, labels.join(", "), row.help)
+        })
+        .collect();
+    compare("METRICS.md", &format!("| name | labels | meaning |\n|---|---|---|\n{rows}"));
+}
