@@ -2,7 +2,7 @@
 //!
 //! A [`Catalog`] is immutable. A request takes one with a single atomic load and keeps it to its end;
 //! whoever publishes swaps in the next one. Only a key's revocation does not wait for that: see
-//! [`standing`]. The catalog does not know where its content comes from.
+//! `standing`. The catalog does not know where its content comes from.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The command line: one file a command. To add one: a file, its line in [`Command`] and its line in `run`.
+//! The command line: one file a command. To add one: a file, its line in `Command` and its line in `run`.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! 8 What did it cost? A [`Commitment`] becomes a [`Receipt`], exactly once.
+//! 8 What did it cost? A `Commitment` becomes a [`Receipt`], exactly once.
 
 use crate::domain::{Cost, Ended, ModelPrice, Usage, Verdict};
 
