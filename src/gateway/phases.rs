@@ -68,7 +68,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, _journey: &mut Journey) -> Result<()> {
-        session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        // Where the client or Pingora has decided that the connection ends with this request, it does: the client
+        // asked for it or speaks HTTP/1.0, the framing is ambiguous, or the gateway is stopping.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(KEEPALIVE_SECONDS));
+        }
         session.set_write_timeout(Some(self.settings.timeouts.write));
         Ok(())
     }

@@ -13,4 +13,5 @@ mod upstream_faults;
 mod commands;
 mod lifecycle;
 mod revocation;
+mod framing;
 mod tls;

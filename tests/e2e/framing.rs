@@ -1,0 +1,86 @@
+//! What a connection is used for, byte by byte: framing that must not be guessed at, and who ends it when.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::harness::{World, chat_body};
+
+/// A connection to the edge that is written to by hand.
+struct Line(TcpStream);
+
+/// What came, and whether the gateway then ended the connection.
+struct Heard {
+    text: String,
+    closed: bool,
+}
+
+impl Line {
+    fn to(world: &World) -> Self {
+        let stream = TcpStream::connect(world.gateway.edge).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
+    fn say(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.0.write_all(bytes.as_ref()).unwrap();
+        self
+    }
+
+    /// Listens until the gateway closes, or says nothing more for a while.
+    fn hear(&mut self) -> Heard {
+        self.hear_for(Duration::from_millis(400))
+    }
+
+    fn hear_for(&mut self, silence: Duration) -> Heard {
+        self.0.set_read_timeout(Some(silence)).unwrap();
+        let (mut heard, mut piece) = (Vec::new(), [0; 16 * 1024]);
+        let closed = loop {
+            match self.0.read(&mut piece) {
+                Ok(0) => break true,
+                Ok(length) => heard.extend_from_slice(&piece[..length]),
+                Err(error) => break !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        };
+        Heard { text: String::from_utf8_lossy(&heard).into_owned(), closed }
+    }
+}
+
+/// A chat request with these header lines besides.
+fn chat(version: &str, key: &str, lines: &[&str], body: &str) -> String {
+    let mut head = format!("POST /v1/chat/completions HTTP/{version}\r\nHost: kt\r\nAuthorization: Bearer {key}\r\n");
+    for line in lines {
+        head += &format!("{line}\r\n");
+    }
+    if !lines.iter().any(|line| line.starts_with("Transfer-Encoding")) {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
+    format!("{head}\r\n{body}")
+}
+
+fn in_one_chunk(body: &str) -> String {
+    format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_request_where_that_was_decided() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let plain = chat_body("gpt-4o-mini", false).to_string();
+    let both = ["Transfer-Encoding: chunked", "Content-Length: 5"];
+    for (what, request) in [
+        ("the client asks for it", chat("1.1", &key, &["Connection: close"], &plain)),
+        ("HTTP/1.0 knows nothing else", chat("1.0", &key, &[], &plain)),
+        ("two framings at once may hide a second request", chat("1.1", &key, &both, &in_one_chunk(&plain))),
+    ] {
+        let heard = Line::to(&world).say(request).hear();
+        assert!(heard.text.starts_with("HTTP/1.1 200"), "{what}: {}", heard.text);
+        assert!(heard.closed, "{what}: {}", heard.text);
+        assert!(heard.text.to_ascii_lowercase().contains("connection: close"), "{what}: {}", heard.text);
+    }
+    let mut kept = Line::to(&world);
+    for _ in 0..2 {
+        let heard = kept.say(chat("1.1", &key, &[], &plain)).hear();
+        assert!(heard.text.starts_with("HTTP/1.1 200") && !heard.closed, "{}", heard.text);
+    }
+}
