@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, Version, header};
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -153,16 +153,23 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         journey: &mut Journey,
     ) -> Result<()> {
         let Stage::Relaying(commitment, _) = &mut journey.stage else { return lost() };
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
+        }
         if response.status.is_informational() {
             return Ok(());
         }
         if commitment.lapse().is_some() {
             return Err(cut::stop());
+        }
+        if session.req_header().version == Version::HTTP_10 {
+            // It knows no chunks: the end of the connection is the end of a body without a length.
+            response.remove_header(&header::TRANSFER_ENCODING);
         }
         commitment.answer.begin(response.status, &response.headers);
         if commitment.answer.edits() {
@@ -176,7 +183,8 @@ impl ProxyHttp for Gateway {
         }
         response.insert_header(VERDICT, Verdict::Pass.label())?;
         let overhead = commitment.overhead().as_secs_f64() * 1e3;
-        response.insert_header(SERVER_TIMING, format!("kt;dur={overhead:.3}"))?;
+        // The provider's own figures stay beside ours.
+        response.append_header(SERVER_TIMING, format!("kt;dur={overhead:.3}"))?;
         Ok(())
     }
 

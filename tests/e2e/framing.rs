@@ -84,3 +84,17 @@ async fn a_connection_ends_with_its_request_where_that_was_decided() {
         assert!(heard.text.starts_with("HTTP/1.1 200") && !heard.closed, "{}", heard.text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_to_http_1_0_is_ended_by_the_connection() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let stream = chat_body("gpt-4o-mini", true).to_string();
+    for lines in [&[][..], &["Connection: keep-alive"]] {
+        let heard = Line::to(&world).say(chat("1.0", &key, lines, &stream)).hear();
+        let (head, body) = heard.text.split_once("\r\n\r\n").unwrap();
+        assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+        assert!(body.starts_with("data: ") && body.ends_with("data: [DONE]\n\n"), "{body}");
+        assert!(heard.closed, "{head}");
+    }
+}
