@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | 1 | `authenticate` | `request_filter` | headers → `Caller`; no body read yet, nothing asked of a store | 400, 401, 403 |
 //! | 2 | `attribute` | ” | `Caller` → `Account` | |
+//! | | `frame` | ” | headers that leave it uncertain what the request is go no further | 400 |
 //! | | `body` | ” | reads the whole body, once | 400, 408, 413 |
 //! | 3 | `authorize` | ” | `Account`, head of the body → `Grant` | 404, 503 |
 //! | 4 | `admit` | ” | `Grant` → `Admission`: a place in the journal is held | 503 |
@@ -22,6 +23,7 @@ mod receive; // everything before a provider is asked, in the order of the table
 mod journey; // what a request carries from room to room: an enum of stages
 mod authenticate; // 1 who is calling? → Caller
 mod attribute; // 2 on whose account? → Account
+mod frame; // headers that leave it uncertain what the request is
 mod body; // reads the body once and hands it upstream
 mod authorize; // 3 may they use this? → Grant
 mod admit; // 4 is there room? → Admission

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -22,6 +22,7 @@ use super::attribute::{Account, attribute};
 use super::authenticate::{Authority, Unauthenticated, authenticate};
 use super::authorize::{Grant, Listed, Wanted, authorize, authorize_entry, authorize_own_answer, listed_models};
 use super::body::{self, BodyError};
+use super::frame;
 use super::journey::{Arrival, Facts, Journey, now};
 use super::me;
 use super::phases::Gateway;
@@ -171,6 +172,7 @@ async fn judge(
     authorize_entry(account, entry, catalog)?;
     match route.target {
         Target::Ask(endpoint) => {
+            frame::check(&head.headers)?;
             let body = read_body(gateway, session, entry).await?;
             let (grant, plan) = ask_provider(catalog, account, entry, head, &route, endpoint, body)?;
             Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
@@ -220,7 +222,6 @@ fn ask_provider(
     endpoint: Endpoint,
     body: Bytes,
 ) -> Result<(Grant, Plan), Refusal> {
-    refuse_encoded(&head.headers)?;
     let ask: AskHead = ask::read(endpoint, &body).map_err(unreadable)?;
     entry.facts.stream = ask.stream;
     entry.facts.model = Some(ask.model.as_str().into());
@@ -300,16 +301,6 @@ fn endpoint_label(located: &Result<Route<'_>, RouteError>) -> &'static str {
 
 fn is_socket(located: &Result<Route<'_>, RouteError>) -> bool {
     matches!(located, Ok(Route { target: Target::ResponsesSocket, .. }))
-}
-
-/// No client compresses its requests, and a body that cannot be read cannot be judged.
-fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(Refusal::RequestMalformed("its body is compressed; send it without content-encoding".into()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn unreadable(error: AskError) -> Refusal {

@@ -98,3 +98,27 @@ async fn a_stream_to_http_1_0_is_ended_by_the_connection() {
         assert!(heard.closed, "{head}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn framing_that_would_be_guessed_at_is_refused_before_a_provider_is_asked() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let plain = chat_body("gpt-4o-mini", false).to_string();
+    let chunked = in_one_chunk(&plain);
+    let cases = [
+        (["Connection: close, host"], &plain),
+        (["Connection: \"x\""], &plain),
+        (["Connection: a,b,c,d,e,f,g,h,i,j"], &plain),
+        (["Transfer-Encoding: gzip, chunked"], &chunked),
+    ];
+    for (lines, body) in &cases {
+        let heard = Line::to(&world).say(chat("1.1", &key, lines, body)).hear();
+        assert!(heard.text.starts_with("HTTP/1.1 400"), "{lines:?}: {}", heard.text);
+        assert!(heard.text.contains("request_malformed"), "{lines:?}: {}", heard.text);
+    }
+    assert_eq!(world.events_after(cases.len()).await.len(), cases.len());
+    assert_eq!(world.mock.totals().requests, 0);
+    // A credential that the header names is taken out and read all the same; ours is put in afterwards.
+    let named = chat("1.1", &key, &["Connection: close, authorization, content-length, x-api-key"], &plain);
+    assert!(Line::to(&world).say(named).hear().text.starts_with("HTTP/1.1 200"));
+}

@@ -1,0 +1,86 @@
+//! Framing that Pingora would let pass or break off over without an answer: refused before a body is read.
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::refusal::Refusal;
+
+/// What a `Connection` header may name at most; Pingora gives up on a request with more.
+const NOMINATIONS_MAX: usize = 9;
+/// What a `Connection` header may not take out of a request; Pingora gives up on it as well.
+const PROTECTED: [HeaderName; 4] = [
+    header::HOST,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+];
+
+/// Refuses headers that make it uncertain what the request is.
+pub fn check(headers: &HeaderMap) -> Result<(), Refusal> {
+    let malformed = |what: &str| Err(Refusal::RequestMalformed(what.into()));
+    if !is_chunked_or_plain(headers) {
+        return malformed("its transfer-encoding is something other than chunked");
+    }
+    // No client compresses its requests, and a body that cannot be read cannot be judged.
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            return malformed("its body is compressed; send it without content-encoding");
+        }
+        _ => {}
+    }
+    if !nominates_its_own(headers) {
+        return malformed("its connection header names what it may not, or too much");
+    }
+    Ok(())
+}
+
+fn is_chunked_or_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    chunked && codings.next().is_none()
+}
+
+fn nominates_its_own(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut names = names.filter(|name| !name.is_empty());
+    let few = names.by_ref().take(NOMINATIONS_MAX);
+    let sound = |name: &[u8]| HeaderName::from_bytes(name).is_ok_and(|name| !PROTECTED.contains(&name));
+    few.into_iter().all(sound) && names.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn passes(headers: &[(&'static str, &'static str)]) -> bool {
+        let pairs =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        check(&HeaderMap::from_iter(pairs)).is_ok()
+    }
+
+    #[test]
+    fn ordinary_framing_passes() {
+        assert!(passes(&[]));
+        assert!(passes(&[("transfer-encoding", "Chunked")]));
+        assert!(passes(&[("connection", "keep-alive, Upgrade, HTTP2-Settings"), ("content-encoding", "identity")]));
+        assert!(passes(&[("connection", "a,b,c,d,e,f,g,h,i")]));
+    }
+
+    #[test]
+    fn what_would_be_guessed_at_does_not() {
+        for (name, value) in [
+            ("transfer-encoding", "gzip, chunked"),
+            ("transfer-encoding", "identity"),
+            ("content-encoding", "gzip"),
+            ("connection", "close, Host"),
+            ("connection", "x-forwarded-for"),
+            ("connection", "\"x\""),
+            ("connection", ":authority"),
+            ("connection", "a,b,c,d,e,f,g,h,i,j"),
+        ] {
+            assert!(!passes(&[(name, value)]), "{name}: {value}");
+        }
+    }
+}
