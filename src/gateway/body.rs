@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{Version, header};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -24,7 +24,7 @@ const RESERVED_BYTES_MAX: usize = 1024 * 1024;
 /// Why a body could not be had.
 pub enum BodyError {
     Refused(Refusal),
-    /// The client went away or broke the framing; there is nobody to answer.
+    /// The client went away; there is nobody to answer.
     Client(Box<Error>),
 }
 
@@ -34,14 +34,19 @@ pub async fn read(session: &mut Session, bytes_max: usize, deadline: Duration) -
     if announced.is_some_and(|length| length > bytes_max as u64) {
         return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max }));
     }
-    if session.req_header().headers.contains_key(header::EXPECT) {
+    if expects_continue(session) {
         session.write_continue_response().await.map_err(client)?;
     }
     let reading = read_announced(session, announced, bytes_max);
-    match tokio::time::timeout(deadline, reading).await {
+    let body = match tokio::time::timeout(deadline, reading).await {
         Ok(body) => body,
         Err(_elapsed) => Err(BodyError::Refused(Refusal::BodyTimeout)),
+    };
+    if body.is_err() {
+        // What could not be read would be taken for the next request.
+        session.set_keepalive(None);
     }
+    body
 }
 
 async fn read_announced(session: &mut Session, announced: Option<u64>, bytes_max: usize) -> Result<Bytes, BodyError> {
@@ -87,6 +92,13 @@ pub fn forward(body: &Bytes, piece: &mut Option<Bytes>, end_of_stream: bool) {
     *piece = Some(if end_of_stream { body.clone() } else { Bytes::new() });
 }
 
+/// Whether the client waits for a word before it sends its body. HTTP/1.0 does not know that word.
+fn expects_continue(session: &Session) -> bool {
+    let head = session.req_header();
+    let expect = head.headers.get(header::EXPECT);
+    head.version != Version::HTTP_10 && expect.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 fn announced_length(session: &Session) -> Result<Option<u64>, BodyError> {
     let Some(value) = session.req_header().headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -95,8 +107,12 @@ fn announced_length(session: &Session) -> Result<Option<u64>, BodyError> {
 }
 
 fn client(error: Box<Error>) -> BodyError {
-    BodyError::Client(match error.etype() {
-        ErrorType::HTTPStatus(_) => error,
-        _ => error.into_down(),
-    })
+    match error.etype() {
+        // Whoever breaks the framing is still there to be told.
+        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => {
+            BodyError::Refused(Refusal::RequestMalformed("the chunks of its body are broken".into()))
+        }
+        ErrorType::HTTPStatus(_) => BodyError::Client(error),
+        _ => BodyError::Client(error.into_down()),
+    }
 }

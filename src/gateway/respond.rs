@@ -47,6 +47,10 @@ pub async fn refuse(
         Refusal::WebsocketUnsupported => head.insert_header(header::UPGRADE, "websocket")?,
         _ => {}
     }
+    if *refusal == Refusal::BodyTimeout {
+        // Waiting for the rest is what has just been given up.
+        return send(session, head, body.into(), Unread::Left).await;
+    }
     write(session, head, body.into()).await
 }
 
@@ -73,8 +77,20 @@ fn head(status: StatusCode, content_type: &'static str, length: usize, request_i
 
 /// Sends head and body. An unread request body is drained first if it is small, because closing the connection
 /// under a client that is still sending can cost it the answer; otherwise the connection ends with the answer.
-async fn write(session: &mut Session, mut head: ResponseHeader, body: Bytes) -> Result<()> {
-    if !drained(session).await {
+async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
+    let unread = if drained(session).await { Unread::Nothing } else { Unread::Left };
+    send(session, head, body, unread).await
+}
+
+/// What is left of the request's body.
+#[derive(PartialEq)]
+enum Unread {
+    Nothing,
+    Left,
+}
+
+async fn send(session: &mut Session, mut head: ResponseHeader, body: Bytes, unread: Unread) -> Result<()> {
+    if unread == Unread::Left {
         session.set_keepalive(None);
         head.insert_header(header::CONNECTION, "close")?;
     }

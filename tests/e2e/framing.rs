@@ -100,6 +100,45 @@ async fn a_stream_to_http_1_0_is_ended_by_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_who_asks_is_told_to_continue() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let plain = chat_body("gpt-4o-mini", false).to_string();
+    for (version, expect, told) in
+        [("1.1", "100-continue", true), ("1.0", "100-continue", false), ("1.1", "wonders", false)]
+    {
+        let heard = Line::to(&world).say(chat(version, &key, &[&format!("Expect: {expect}")], &plain)).hear();
+        assert_eq!(heard.text.starts_with("HTTP/1.1 100"), told, "{version} {expect}: {}", heard.text);
+        assert!(heard.text.contains("HTTP/1.1 200"), "{}", heard.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_chunks_are_told() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let request = chat("1.1", &key, &["Transfer-Encoding: chunked"], "zz\r\nnot a chunk\r\n");
+    let heard = Line::to(&world).say(request).hear();
+    assert!(heard.text.starts_with("HTTP/1.1 400") && heard.closed, "{}", heard.text);
+    assert!(heard.text.contains("request_malformed") && heard.text.contains("chunks"), "{}", heard.text);
+    let events = world.events_after(1).await;
+    assert_eq!((events.len(), events[0]["reason"].as_str()), (1, Some("request_malformed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_comes_is_refused_when_its_time_is_up() {
+    let mut world = World::with(|setup| setup.more = "timeouts: {body: 500ms}".into()).await;
+    let key = world.key("jane");
+    let head = chat("1.1", &key, &["Expect: 100-continue"], "{}").replace("Length: 2", "Length: 500");
+    for request in [head.clone(), head.replace("Expect: 100-continue\r\n", "")] {
+        let begun = std::time::Instant::now();
+        let heard = Line::to(&world).say(request.strip_suffix("{}").unwrap()).hear_for(Duration::from_secs(4));
+        assert!(heard.text.contains("HTTP/1.1 408") && heard.closed, "{}", heard.text);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn framing_that_would_be_guessed_at_is_refused_before_a_provider_is_asked() {
     let mut world = World::start().await;
     let key = world.key("jane");
