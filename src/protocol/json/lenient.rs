@@ -9,8 +9,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The largest figure believed: what every JSON implementation can represent exactly.
-const COUNT_MAX: u64 = 1 << 53;
+/// The largest figure believed: more than any model takes or gives, and so little that neither its price nor the
+/// sum of many wraps.
+const COUNT_MAX: u64 = 1 << 40;
 
 /// A count of something. Negative, fractional, textual and absurdly large ones are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -242,7 +243,7 @@ mod tests {
         ] {
             assert_eq!(read::<Count>(text), Count(None), "{text}");
         }
-        for (text, figure) in [("0", 0), ("57", 57), ("57.0", 57), ("9007199254740992", 1 << 53)] {
+        for (text, figure) in [("0", 0), ("57", 57), ("57.0", 57), ("1099511627776", 1 << 40)] {
             assert_eq!(read::<Count>(text), Count(Some(figure)), "{text}");
         }
     }
