@@ -40,7 +40,7 @@ pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey)
     }
     let refusal = refusal(error);
     let status = match (&mut journey.stage, session.response_written().is_some()) {
-        _ if *error.esource() == ErrorSource::Downstream => 0,
+        _ if is_the_clients(error) => 0,
         (Stage::Relaying(commitment, plan), true) => {
             commitment.answer.fail(failure_kind(error));
             if commitment.answer.is_stream() {
@@ -73,7 +73,7 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
         Stage::Admitted(admission, _) => {
             let receipt = match error {
                 Some(error) if cut::is_stop(error) => cut::receipt(admission.book()),
-                Some(error) if *error.esource() != ErrorSource::Downstream => {
+                Some(error) if !is_the_clients(error) => {
                     let status = refusal(error).row().status.as_u16();
                     Receipt::unused(Verdict::Error, Some(failure_kind(error)), status, Ended::UpstreamFailed)
                 }
@@ -88,6 +88,16 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
     }
 }
 
+/// Whether it was the client who failed. Pingora leaves open whose connection it was when the answer's last bytes
+/// could not be flushed; of a provider's connection it always says.
+pub fn is_the_clients(error: &Error) -> bool {
+    match error.esource() {
+        ErrorSource::Downstream => true,
+        ErrorSource::Unset => matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout),
+        _ => false,
+    }
+}
+
 fn client_closed() -> Receipt {
     let ended = Ended::ClientClosed;
     Receipt::unused(Verdict::Pass, Some(ended.label()), CLIENT_CLOSED_STATUS, ended)
@@ -98,10 +108,10 @@ fn ended(answer: &Answer, error: Option<&Error>) -> Ended {
     if answer.cut_by().is_some() {
         return Ended::Revoked;
     }
-    match error.map(|error| error.esource()) {
-        Some(ErrorSource::Downstream) if answer.has_ended() => Ended::Complete,
-        Some(ErrorSource::Downstream) => Ended::ClientClosed,
-        Some(_) => Ended::UpstreamFailed,
+    match error.map(is_the_clients) {
+        Some(true) if answer.has_ended() => Ended::Complete,
+        Some(true) => Ended::ClientClosed,
+        Some(false) => Ended::UpstreamFailed,
         None if answer.failure().is_some() => Ended::UpstreamFailed,
         None => Ended::Complete,
     }
@@ -134,4 +144,17 @@ pub fn stream_event(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id:
     let request_id = request_id.unwrap_or_default();
     let facts = ErrorFacts { kind: row.kind, code: row.code, message: &message, request_id };
     error::stream_event(plan.endpoint, answer.torn(), &facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_nobody_owns_up_to_was_for_the_client() {
+        assert!(is_the_clients(&Error::explain(ErrorType::WriteError, "flushing response")));
+        assert!(is_the_clients(&Error::new(ErrorType::ReadError).into_down()));
+        assert!(!is_the_clients(&Error::new(ErrorType::WriteError).into_up()));
+        assert!(!is_the_clients(&Error::new(ErrorType::InternalError)));
+    }
 }

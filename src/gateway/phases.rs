@@ -9,7 +9,7 @@ use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 
 use crate::catalog::CurrentCatalog;
 use crate::domain::{Pepper, Verdict};
@@ -136,6 +136,8 @@ impl ProxyHttp for Gateway {
         let answer = Answer::awaited(plan.endpoint, plan.hide_usage);
         journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
         let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
+        // For providers that compress whatever they are asked: what cannot be read cannot be metered.
+        session.upstream_compression.adjust_decompression(true);
         relay::address(request, plan)
     }
 
@@ -242,9 +244,10 @@ impl ProxyHttp for Gateway {
 
     /// Pingora would log each failure with the request's path; the record says it better.
     fn suppress_error_log(&self, _session: &Session, _journey: &Journey, error: &Error) -> bool {
-        match error.esource() {
-            ErrorSource::Downstream => debug!("client: {error}"),
-            _ => warn!("request failed: {error}"),
+        if failure::is_the_clients(error) {
+            debug!("client: {error}");
+        } else {
+            warn!("request failed: {error}");
         }
         true
     }

@@ -14,4 +14,5 @@ mod commands;
 mod lifecycle;
 mod revocation;
 mod framing;
+mod money;
 mod tls;

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::catalog::Lapse;
 use crate::domain::{Ended, Usage};
 use crate::protocol::error::Torn;
-use crate::protocol::meter::{AnswerForm, Meter};
+use crate::protocol::meter::{AnswerForm, Meter, Metered};
 use crate::protocol::{Endpoint, estimate};
 
 /// What has been seen of an answer so far.
@@ -44,7 +44,9 @@ impl Answer {
     /// Takes note of the answer's head.
     pub fn begin(&mut self, status: StatusCode, headers: &HeaderMap) {
         let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-        let stream = content_type.to_ascii_lowercase().starts_with(b"text/event-stream");
+        // What is still encoded here can be neither read nor added to; its bytes are counted.
+        let readable = !headers.contains_key(header::CONTENT_ENCODING);
+        let stream = readable && content_type.to_ascii_lowercase().starts_with(b"text/event-stream");
         self.status = Some(status);
         self.form = if stream { AnswerForm::Stream } else { AnswerForm::Plain };
         self.meter = status.is_success().then(|| Meter::new(self.endpoint, self.form, self.hide_usage));
@@ -144,8 +146,12 @@ impl Answer {
     /// The use this answer stands for. `request_bytes` bounds what the model was given where the provider did
     /// not get to say.
     pub fn usage(&self, request_bytes: u64, ended: Ended) -> Usage {
-        let Some(meter) = &self.meter else { return Usage::default() };
-        let usage = estimate::usage(self.endpoint, meter.usage(), request_bytes);
+        let usage = match &self.meter {
+            Some(meter) => estimate::usage(self.endpoint, meter.usage(), request_bytes),
+            // Nobody waited for an answer, but the provider has been given the request.
+            None if self.status.is_none() => estimate::usage(self.endpoint, &Metered::default(), request_bytes),
+            None => return Usage::default(),
+        };
         Usage { complete: usage.complete && ended == Ended::Complete, ..usage }
     }
 }

@@ -6,9 +6,11 @@
 mod books;
 mod client;
 mod process;
+mod scripted;
 
 pub use client::{Answer, Ask};
 pub use process::{Gateway, Kt, command, get};
+pub use scripted::{Scripted, answer};
 
 use std::path::Path;
 use std::time::{Duration, Instant};
