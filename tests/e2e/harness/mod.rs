@@ -39,6 +39,8 @@ pub struct Setup {
     pub providers: Option<String>,
     /// Appended to the configuration.
     pub more: String,
+    /// Added to the gateway's environment.
+    pub environment: Vec<(&'static str, std::path::PathBuf)>,
 }
 
 impl World {
@@ -47,14 +49,15 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup = Setup { mock: Settings::default(), providers: None, more: String::new() };
+        let mut setup =
+            Setup { mock: Settings::default(), providers: None, more: String::new(), environment: Vec::new() };
         change(&mut setup);
         let mock = MockProvider::start(setup.mock).await.unwrap();
         let folder = TempDir::new().unwrap();
         let providers = setup.providers.as_deref().unwrap_or(PROVIDERS).replace("{mock}", &mock.base_url());
         let config = folder.path().join("keeptrusts.yaml");
         std::fs::write(&config, format!("{HEAD}{providers}\n{}\n", setup.more)).unwrap();
-        let gateway = Gateway::start(&config, &folder.path().join("data")).await;
+        let gateway = Gateway::start_in(&setup.environment, &config, &folder.path().join("data")).await;
         let secrets = vec![OPENAI_CANARY.into(), ANTHROPIC_CANARY.into()];
         Self { mock, gateway, secrets, folder }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,7 +22,12 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start(config: &Path, data_dir: &Path) -> Self {
+        Self::start_in(&[], config, data_dir).await
+    }
+
+    pub async fn start_in(environment: &[(&str, PathBuf)], config: &Path, data_dir: &Path) -> Self {
         let mut child = command(&["gateway", "run"], data_dir)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .arg("--config")
             .arg(config)
             .stdout(Stdio::null())
