@@ -15,4 +15,5 @@ mod lifecycle;
 mod revocation;
 mod framing;
 mod money;
+mod crowd;
 mod tls;
