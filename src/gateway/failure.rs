@@ -1,5 +1,7 @@
 //! What happens when a request does not end as it should: who failed, what the caller is told, how it is booked.
 
+use std::{fmt, io};
+
 use bytes::Bytes;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
@@ -95,6 +97,21 @@ pub fn is_the_clients(error: &Error) -> bool {
         ErrorSource::Downstream => true,
         ErrorSource::Unset => matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout),
         _ => false,
+    }
+}
+
+/// An error as the log may show it: what happened, and what the operating system or TLS says to it. Pingora's own
+/// text quotes what it could not read, which may be anybody's credential or a piece of an answer.
+pub struct Told<'a>(pub &'a Error);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        write!(f, "{} {}", error.esource().as_str(), error.root_etype().as_str())?;
+        match error.root_cause().downcast_ref::<io::Error>() {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
     }
 }
 

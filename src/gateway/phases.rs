@@ -16,13 +16,14 @@ use crate::domain::{Pepper, Verdict};
 use crate::journal::Journal;
 
 use super::authenticate::Passthrough;
+use super::failure::{self, Told};
 use super::heat::Heat;
 use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
 use super::respond::{REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::{CONNECTS_MAX, Resolver};
-use super::{Settings, body, cut, failure};
+use super::{Settings, body, cut};
 
 /// How long a client's idle connection is kept between two requests, in seconds. Longer than what clients'
 /// pools use, so that it is the client that closes.
@@ -219,13 +220,12 @@ impl ProxyHttp for Gateway {
     /// A provider that has been asked is never asked again: the answer may have cost money already.
     fn error_while_proxy(
         &self,
-        peer: &HttpPeer,
+        _peer: &HttpPeer,
         _session: &mut Session,
-        error: Box<Error>,
+        mut error: Box<Error>,
         _journey: &mut Journey,
         _reused: bool,
     ) -> Box<Error> {
-        let mut error = error.more_context(format!("at {}", peer.sni));
         error.set_retry(false);
         error
     }
@@ -243,11 +243,16 @@ impl ProxyHttp for Gateway {
     }
 
     /// Pingora would log each failure with the request's path; the record says it better.
-    fn suppress_error_log(&self, _session: &Session, _journey: &Journey, error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, journey: &Journey, error: &Error) -> bool {
         if failure::is_the_clients(error) {
-            debug!("client: {error}");
+            debug!("client: {}", Told(error));
         } else {
-            warn!("request failed: {error}");
+            let provider = match &journey.stage {
+                Stage::Admitted(_, plan) | Stage::Relaying(_, plan) => &*plan.provider.name,
+                Stage::Arrived | Stage::Ended => "no provider",
+            };
+            let id = journey.request_id.as_deref().unwrap_or_default();
+            warn!("request {id} failed at {provider}: {}", Told(error));
         }
         true
     }
@@ -259,7 +264,7 @@ impl ProxyHttp for Gateway {
         error: &Error,
         _context: ProxyWarnLogContext,
     ) -> bool {
-        debug!("trying the next address: {error}");
+        debug!("trying the next address: {}", Told(error));
         true
     }
 }

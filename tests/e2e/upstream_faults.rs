@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, World, chat_body, messages_body};
+use crate::harness::{Answer, OPENAI_CANARY, Scripted, World, chat_body, messages_body};
 
 /// One request per dialect and form.
 fn asks(stream: bool) -> [(&'static str, Value); 3] {
@@ -175,4 +175,17 @@ async fn a_faulty_answer_does_not_spoil_the_next_one() {
         assert_eq!(next.status, 200, "after {fault}: {}", next.text());
         assert_eq!(next.sha256(), world.mock.requests().pop().unwrap().answered.unwrap().sha256);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_no_http_is_not_quoted_in_the_log() {
+    // A provider behind a broken front may echo anything, the credential it was sent among it.
+    let echo = Scripted::start(format!("HTTP/9 you sent: {OPENAI_CANARY}, and said: private words\r\n\r\n"));
+    let mut world = World::with(|setup| setup.providers = Some(echo.as_openai())).await;
+    world.keep_secret("private words");
+    let key = world.key("jane");
+    let answer = world.chat(&key, false).send().await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
+    world.events_after(2).await;
+    assert!(world.gateway.log().contains("failed at openai: Upstream InvalidHTTPHeader"), "{}", world.gateway.log());
 }
