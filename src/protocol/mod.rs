@@ -11,8 +11,11 @@ pub mod meter; // an answer, as it passes → tokens, text seen, whether it ende
 pub mod estimate; // tokens, where the provider did not get to say
 pub mod error; // what went wrong, in the caller's dialect; before the answer or inside it
 pub mod models; // a list of models, in the caller's dialect
+mod event; // events of our own: whole, or made of one that was left torn
 mod openai; // the shapes of OpenAI's chat completions, responses, embeddings, errors, models
 mod anthropic; // the shapes of Anthropic's messages, errors, models
+#[cfg(test)]
+mod whatwg; // an independent reader of event streams, for tests
 mod json; // reading figures that may be wrong, splicing, closing what was torn
 
 /// The shape in which a client speaks and expects its answers and errors.

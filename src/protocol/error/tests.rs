@@ -1,5 +1,7 @@
 use serde_json::{Value, json};
 
+use crate::protocol::whatwg::{Message, parsed};
+
 use super::*;
 
 const FACTS: ErrorFacts<'static> = ErrorFacts {
@@ -26,40 +28,6 @@ const MESSAGES: &str = concat!(
     r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#,
     "\n\ndata: {\"type\":\ndata:\"ping\"}\nevent: ping\n\n",
 );
-
-/// A message as a parser written from the WHATWG text alone dispatches it.
-#[derive(Clone, Debug, PartialEq)]
-struct Message {
-    name: String,
-    data: String,
-}
-
-fn parsed(stream: &[u8]) -> Vec<Message> {
-    let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let (mut messages, mut name, mut data) = (Vec::new(), String::new(), String::new());
-    // What follows the last line end is an incomplete line, and never processed.
-    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    for line in complete.split('\n').take(if text.contains('\n') { usize::MAX } else { 0 }) {
-        if line.is_empty() {
-            if !data.is_empty() {
-                let event = if name.is_empty() { "message" } else { &name };
-                messages.push(Message { name: event.into(), data: data[..data.len() - 1].into() });
-            }
-            name.clear();
-            data.clear();
-            continue;
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "event" => name = value.into(),
-            "data" => data += &format!("{value}\n"),
-            _ => {}
-        }
-    }
-    messages
-}
 
 /// What has come of an event that is not whole when `stream` is cut at `cut`.
 fn torn(stream: &str, cut: usize) -> Vec<u8> {

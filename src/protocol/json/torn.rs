@@ -214,7 +214,7 @@ fn text_rest(escape: Escape, text: &[u8]) -> Vec<u8> {
 }
 
 /// The bytes that are missing from a last character in UTF-8.
-fn utf8_rest(text: &[u8]) -> &'static [u8] {
+pub(crate) fn utf8_rest(text: &[u8]) -> &'static [u8] {
     match text {
         [.., 0xE0] => b"\xA0\x80",
         [.., 0xF0] => b"\x90\x80\x80",

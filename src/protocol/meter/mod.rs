@@ -13,6 +13,7 @@
 mod stream; // an answer as events
 mod plain; // an answer as one document
 mod open_calls; // which tool calls are half sent
+mod cut; // how the gateway ends a running stream
 
 use bytes::Bytes;
 
@@ -25,6 +26,8 @@ use super::json::lenient::Text;
 use plain::Plain;
 use stream::Stream;
 
+pub(crate) use cut::Ending;
+pub use cut::{Cut, Manner, Notice, Told};
 pub(crate) use open_calls::OpenCalls;
 pub(crate) use stream::Reading;
 
@@ -38,6 +41,7 @@ pub enum AnswerForm {
 /// Meters one successful answer. Answers with another status have no usage, and need no meter.
 #[derive(Debug)]
 pub struct Meter {
+    endpoint: Endpoint,
     form: Form,
     metered: Metered,
 }
@@ -77,7 +81,7 @@ impl Meter {
             AnswerForm::Stream => Stream::new(endpoint, hides_usage).map(|stream| Form::Stream(Box::new(stream))),
             AnswerForm::Plain => Plain::new(endpoint).map(Form::Plain),
         };
-        Self { form: form.unwrap_or(Form::Opaque), metered: Metered::default() }
+        Self { endpoint, form: form.unwrap_or(Form::Opaque), metered: Metered::default() }
     }
 
     /// Takes a chunk of the answer and gives what is to be forwarded now, which may be nothing.
@@ -115,6 +119,15 @@ impl Meter {
         match &self.form {
             Form::Stream(stream) => stream.torn(),
             Form::Plain(_) | Form::Opaque => Torn::Nothing,
+        }
+    }
+
+    /// How the stream ends for its client if nothing more of the provider's answer is sent, and all that this
+    /// meter gave has been. Only a stream can be ended this way.
+    pub fn cut(&self, manner: Manner, notice: &Notice<'_>) -> Cut {
+        match &self.form {
+            Form::Stream(stream) => cut::cut(self.endpoint, stream, &self.metered, manner, notice),
+            Form::Plain(_) | Form::Opaque => Cut { bytes: Vec::new(), told: Told::Nothing },
         }
     }
 }

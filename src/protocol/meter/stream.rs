@@ -10,7 +10,9 @@ use crate::protocol::json::{range_in, splice};
 use crate::protocol::sse::{self, Piece, Splitter};
 use crate::protocol::{Endpoint, anthropic, openai};
 
-use super::Metered;
+use crate::protocol::event::Event;
+
+use super::{Ending, Metered};
 
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -38,8 +40,8 @@ struct Events {
     was_hidden: bool,
 }
 
-#[derive(Debug)]
-enum Reader {
+#[derive(Clone, Debug)]
+pub(crate) enum Reader {
     Chat(openai::chat::Reader),
     Responses(openai::responses::Reader),
     Messages(anthropic::messages::Reader),
@@ -120,8 +122,18 @@ impl Stream {
         match self.splitter.tail() {
             _ if self.splitter.is_inside_large() => Torn::Unknown,
             part if self.is_hiding || part.is_empty() => Torn::Nothing,
-            part => Torn::Part(part),
+            part if self.events.has_begun => Torn::Part(part),
+            // A byte order mark is no part of the first event.
+            part => match part.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(part) {
+                b"" => Torn::Nothing,
+                part => Torn::Part(part),
+            },
         }
+    }
+
+    /// What reads this stream, as far as it has read.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.events.reader
     }
 }
 
@@ -146,18 +158,65 @@ impl Events {
     fn read<'a>(&mut self, event: &'a [u8], metered: &mut Metered) -> (Option<Cow<'a, [u8]>>, Reading) {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         let Some(data) = sse::data(event, is_first) else { return (None, Reading::Ordinary) };
-        let reading = match &mut self.reader {
-            Reader::Chat(reader) => reader.event(&data, metered),
-            Reader::Responses(reader) => {
-                reader.event(&data, metered);
-                Reading::Ordinary
-            }
-            Reader::Messages(reader) => {
-                reader.event(&data, metered);
-                Reading::Ordinary
-            }
-        };
+        let reading = self.reader.event(&data, metered);
         (Some(data), reading)
+    }
+}
+
+impl Reader {
+    pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) -> Reading {
+        match self {
+            Self::Chat(reader) => return reader.event(data, metered),
+            Self::Responses(reader) => reader.event(data, metered),
+            Self::Messages(reader) => reader.event(data, metered),
+        }
+        Reading::Ordinary
+    }
+
+    /// A tool call is half sent.
+    pub(crate) fn is_call_open(&self) -> bool {
+        match self {
+            Self::Chat(reader) => reader.calls.any(),
+            Self::Responses(reader) => reader.calls.any(),
+            Self::Messages(reader) => reader.calls.any() || reader.frame.is_tool_open(),
+        }
+    }
+
+    /// Everything was said but the last word.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::Chat(reader) => reader.frame.is_over(),
+            // Its last word has the answer in it.
+            Self::Responses(_) => false,
+            Self::Messages(reader) => reader.frame.is_over,
+        }
+    }
+
+    /// An event without effect.
+    pub(crate) fn filler(&mut self, ending: &Ending<'_>) -> Event {
+        match self {
+            Self::Chat(reader) => reader.frame.filler(ending),
+            Self::Responses(reader) => reader.frame.filler(ending),
+            Self::Messages(_) => anthropic::messages::Frame::filler(),
+        }
+    }
+
+    /// What is left to say of an answer that is over.
+    pub(crate) fn last_word(&self) -> Vec<Event> {
+        match self {
+            Self::Chat(_) => vec![Event::done()],
+            Self::Responses(_) => Vec::new(),
+            Self::Messages(_) => vec![anthropic::messages::Frame::last_word()],
+        }
+    }
+
+    /// The notice and the ordinary end.
+    pub(crate) fn end(&mut self, ending: &Ending<'_>) -> Vec<Event> {
+        match self {
+            Self::Chat(reader) => reader.frame.end(ending),
+            Self::Responses(reader) => reader.frame.end(ending),
+            Self::Messages(reader) => reader.frame.end(ending),
+        }
     }
 }
 

@@ -8,20 +8,20 @@ use crate::protocol::estimate;
 use super::*;
 
 /// A recorded answer from `tests/vectors`, and what it comes to.
-struct Vector {
-    name: String,
-    endpoint: Endpoint,
-    form: AnswerForm,
-    bytes: Vec<u8>,
+pub(super) struct Vector {
+    pub(super) name: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) form: AnswerForm,
+    pub(super) bytes: Vec<u8>,
     expected: Value,
     /// What a client gets that did not ask for usage.
-    hidden: Option<Vec<u8>>,
+    pub(super) hidden: Option<Vec<u8>>,
 }
 
 const ENDPOINTS: [Endpoint; 5] =
     [Endpoint::ChatCompletions, Endpoint::Responses, Endpoint::Embeddings, Endpoint::Messages, Endpoint::CountTokens];
 
-fn vectors() -> Vec<Vector> {
+pub(super) fn vectors() -> Vec<Vector> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let files = |dir: PathBuf| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = files(root).flat_map(files).collect();

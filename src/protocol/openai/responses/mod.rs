@@ -7,20 +7,37 @@ use crate::protocol::meter::{Metered, OpenCalls};
 
 use super::usage::Usage;
 
+mod ending; // how a cut stream ends
+
 /// The items that make the *client* do something, and must not look whole when they are not.
 const CALLS: [&str; 6] =
     ["function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call", "computer_call"];
 
 /// Follows a stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reader {
-    calls: OpenCalls,
+    pub(crate) calls: OpenCalls,
+    pub(crate) frame: Frame,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame {
+    id: Option<Box<str>>,
+    created_at: Option<u64>,
+    has_begun: bool,
+    /// Text was shown to the user.
+    has_text: bool,
+    /// The next number and the next index that are free.
+    sequence: u64,
+    next: u64,
 }
 
 impl Reader {
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
         let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
         let item = OpenCalls::bit(event.output_index);
+        self.frame.note(&event);
         match event.kind.as_str() {
             "response.completed" | "response.incomplete" | "response.failed" => {
                 metered.has_error |= event.kind.as_str() == "response.failed";
@@ -57,6 +74,7 @@ struct Event {
     #[serde(rename = "type")]
     kind: Text,
     delta: Length,
+    sequence_number: Count,
     output_index: Count,
     item: Object<Item>,
     response: Object<Response>,
@@ -65,6 +83,8 @@ struct Event {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Response {
+    id: Text,
+    created_at: Count,
     model: Text,
     usage: Object<Usage>,
     error: Present,
@@ -99,6 +119,21 @@ struct Output(u64);
 /// The text in parts of content, in bytes.
 #[derive(Default)]
 struct Parts(u64);
+
+impl Frame {
+    fn note(&mut self, event: &Event) {
+        self.has_begun |= event.kind.as_str().starts_with("response.");
+        self.has_text |= event.kind.as_str() == "response.output_text.delta" && event.delta.0 > 0;
+        self.sequence = event.sequence_number.0.map_or(self.sequence, |number| self.sequence.max(number + 1));
+        self.next = event.output_index.0.map_or(self.next, |index| self.next.max(index + 1));
+        if let Object(Some(response)) = &event.response
+            && self.id.is_none()
+        {
+            self.id = response.id.0.clone().filter(|id| (1..=128).contains(&id.len()));
+            self.created_at = response.created_at.0;
+        }
+    }
+}
 
 impl Response {
     fn note(self, metered: &mut Metered) {

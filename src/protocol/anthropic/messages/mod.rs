@@ -6,12 +6,38 @@ use crate::domain::Tokens;
 use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
 use crate::protocol::meter::{Metered, OpenCalls};
 
+mod ending; // how a cut stream ends
+
 /// Follows a stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reader {
-    calls: OpenCalls,
+    pub(crate) calls: OpenCalls,
+    pub(crate) frame: Frame,
     /// The last value of each figure: they are cumulative, and later events repeat only some.
     usage: Usage,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame {
+    has_begun: bool,
+    /// The block that is open; there is one at a time.
+    open: Option<(u64, Kind)>,
+    /// The next index that is free.
+    next: u64,
+    /// Text was shown to the user.
+    has_text: bool,
+    /// The reason to stop was given: only the last word is left to say.
+    pub(crate) is_over: bool,
+}
+
+/// What a block is, as far as it matters for ending it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// A tool is called, by the client or by the provider itself.
+    Tool,
+    Other,
 }
 
 impl Reader {
@@ -20,12 +46,14 @@ impl Reader {
         let block = OpenCalls::bit(event.index);
         match event.kind.as_str() {
             "message_start" => {
+                self.frame.has_begun = true;
                 let message = event.message.or_default();
                 metered.model(&message.model);
                 self.note(message.usage, metered);
             }
             "content_block_start" => {
                 let content = event.content_block.or_default();
+                self.frame.open(event.index, &content);
                 metered.text_bytes = metered.text_bytes.saturating_add(content.text_bytes());
                 // Tools that the provider runs itself (`server_tool_use`) make the client do nothing.
                 if content.kind.as_str() == "tool_use" {
@@ -33,13 +61,19 @@ impl Reader {
                 }
             }
             "content_block_delta" => {
-                let delta = event.delta.or_default().text_bytes();
-                metered.text_bytes = metered.text_bytes.saturating_add(delta);
+                let delta = event.delta.or_default();
+                self.frame.has_text |= delta.text.0 > 0;
+                metered.text_bytes = metered.text_bytes.saturating_add(delta.text_bytes());
             }
-            "content_block_stop" => self.calls.close(block),
+            "content_block_stop" => {
+                self.calls.close(block);
+                self.frame.open = None;
+            }
             "message_delta" => {
                 let has_output = self.note(event.usage, metered);
-                metered.is_final |= has_output && event.delta.or_default().stop_reason.0;
+                let is_stopped = event.delta.or_default().stop_reason.0;
+                self.frame.is_over |= is_stopped;
+                metered.is_final |= has_output && is_stopped;
             }
             "message_stop" => {
                 self.calls = OpenCalls::default();
@@ -59,6 +93,24 @@ impl Reader {
         self.usage.update(usage);
         metered.tokens = self.usage.tokens();
         has_output && self.usage.is_whole()
+    }
+}
+
+impl Frame {
+    fn open(&mut self, index: Count, block: &Block) {
+        let index = index.0.unwrap_or(self.next);
+        let kind = match block.kind.as_str() {
+            "text" => Kind::Text,
+            kind if kind.ends_with("tool_use") => Kind::Tool,
+            _ => Kind::Other,
+        };
+        self.open = Some((index, kind));
+        self.next = self.next.max(index + 1);
+        self.has_text |= kind == Kind::Text && block.text.0 > 0;
+    }
+
+    pub(crate) fn is_tool_open(&self) -> bool {
+        matches!(self.open, Some((_, Kind::Tool)))
     }
 }
 
@@ -110,7 +162,7 @@ struct Block {
     stop_reason: Present,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Usage {
     /// What was neither read from nor written to the cache.
@@ -122,14 +174,14 @@ struct Usage {
     output_tokens_details: Object<OutputDetails>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct CacheCreation {
     ephemeral_5m_input_tokens: Count,
     ephemeral_1h_input_tokens: Count,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct OutputDetails {
     thinking_tokens: Count,

@@ -9,10 +9,24 @@ use crate::protocol::meter::{Metered, OpenCalls, Reading};
 
 use super::usage::Usage;
 
+mod ending; // how a cut stream ends
+
 /// Follows a stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reader {
-    calls: OpenCalls,
+    pub(crate) calls: OpenCalls,
+    pub(crate) frame: Frame,
+}
+
+/// What all chunks of a stream have in common, and how far its choices have come, as bits like [`OpenCalls`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame {
+    id: Option<Box<str>>,
+    created: Option<u64>,
+    begun: u64,
+    finished: u64,
+    /// Those with text shown to the user.
+    texts: u64,
 }
 
 impl Reader {
@@ -25,6 +39,7 @@ impl Reader {
         let choices = &chunk.choices.all;
         self.calls.open(choices.calling);
         self.calls.close(choices.finished);
+        self.frame.note(&chunk);
         metered.is_tool_call_open = self.calls.any();
         metered.text_bytes = metered.text_bytes.saturating_add(choices.text_bytes);
         let is_alone = chunk.choices.length == Some(0);
@@ -57,6 +72,9 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Answer<'a> {
+    #[serde(borrow, deserialize_with = "lenient::raw")]
+    id: Option<&'a RawValue>,
+    created: Count,
     model: Text,
     choices: Each<Choices>,
     #[serde(borrow, deserialize_with = "lenient::raw")]
@@ -107,11 +125,27 @@ struct Choices {
     /// Choices with a part of a tool call in them, and those that ended; as bits.
     calling: u64,
     finished: u64,
+    /// All choices, and those with text for the user.
+    begun: u64,
+    texts: u64,
 }
 
 /// The text in tool calls, in bytes.
 #[derive(Default)]
 struct Calls(u64);
+
+impl Frame {
+    fn note(&mut self, chunk: &Answer<'_>) {
+        let choices = &chunk.choices.all;
+        if self.id.is_none() {
+            self.id = lenient::id(chunk.id);
+        }
+        self.created = self.created.or(chunk.created.0);
+        self.begun |= choices.begun;
+        self.finished |= choices.finished;
+        self.texts |= choices.texts;
+    }
+}
 
 impl Answer<'_> {
     /// Takes over what stands beside the choices; says whether there were figures.
@@ -131,9 +165,11 @@ impl Gather for Choices {
     fn add(&mut self, Object(choice): Object<Choice>) {
         let Choice { index, delta, message, finish_reason } = choice.unwrap_or_default();
         let bit = OpenCalls::bit(index);
+        self.begun |= bit;
         for message in [delta, message].into_iter().filter_map(|Object(message)| message) {
             self.text_bytes = self.text_bytes.saturating_add(message.text_bytes());
             self.calling |= if message.has_calls() { bit } else { 0 };
+            self.texts |= if message.content.0 > 0 { bit } else { 0 };
         }
         self.finished |= if finish_reason.0 { bit } else { 0 };
     }
