@@ -53,12 +53,6 @@ pub(crate) fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// An id: a text of 1 to 128 bytes, as it stands in `value`.
-pub(crate) fn id(value: Option<&RawValue>) -> Option<Box<str>> {
-    let text: Text = serde_json::from_str(value?.get()).ok()?;
-    text.0.filter(|id| (1..=128).contains(&id.len()))
-}
-
 impl Text {
     /// Long enough for every model name and word a protocol has.
     pub(crate) const BYTES_MAX: usize = 256;

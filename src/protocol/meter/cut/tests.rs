@@ -95,8 +95,9 @@ struct Client {
     ids: Vec<Value>,
     open_block: Option<u64>,
     blocks: u64,
-    /// The open items, by index, as their types.
-    items: BTreeMap<u64, String>,
+    /// The types of all items, by index, and the ids of those that are open.
+    kinds: BTreeMap<u64, String>,
+    items: BTreeMap<u64, Value>,
     last_number: Option<u64>,
     completed: Value,
 }
@@ -184,15 +185,17 @@ impl Client {
         match kind {
             "response.output_item.added" => {
                 let kind = data["item"]["type"].as_str().unwrap();
-                self.items.insert(index.unwrap(), kind.into());
-                assert!(!is_ours || index == Some(self.items.len() as u64 - 1));
+                self.kinds.insert(index.unwrap(), kind.into());
+                self.items.insert(index.unwrap(), data["item"]["id"].clone());
+                assert!(!is_ours || index == Some(self.kinds.len() as u64 - 1));
                 self.open_calls += usize::from(kind == "function_call");
             }
             "response.output_text.delta" => {
-                assert!(!is_ours || self.items[&index.unwrap()] == "message");
+                assert!(!is_ours || self.kinds[&index.unwrap()] == "message");
                 self.text += data["delta"].as_str().unwrap();
             }
             "response.output_item.done" => {
+                self.items.remove(&index.unwrap());
                 self.open_calls -= usize::from(data["item"]["type"] == "function_call");
                 if is_ours {
                     assert!(self.text.ends_with(data["item"]["content"][0]["text"].as_str().unwrap()));
@@ -260,7 +263,10 @@ fn check(endpoint: Endpoint, forwarded: &[u8], cut: &Cut, manner: Manner) {
                 }
                 _ => {
                     assert_eq!(client.completed["status"], "completed");
-                    assert_eq!(client.completed["output"][0]["content"][0]["text"], expected);
+                    let output = client.completed["output"].as_array().unwrap();
+                    assert_eq!(output.last().unwrap()["content"][0]["text"], expected);
+                    let named: Vec<_> = output.iter().map(|item| item["id"].clone()).collect();
+                    assert!(client.items.values().all(|id| named.contains(id)), "{named:?}");
                     assert!(client.completed["usage"]["total_tokens"].is_u64());
                 }
             }

@@ -23,6 +23,7 @@ pub(crate) struct Reader {
 pub(crate) struct Frame {
     id: Option<Box<str>>,
     created: Option<u64>,
+    heads_read: u8,
     begun: u64,
     finished: u64,
     /// Those with text shown to the user.
@@ -39,7 +40,7 @@ impl Reader {
         let choices = &chunk.choices.all;
         self.calls.open(choices.calling);
         self.calls.close(choices.finished);
-        self.frame.note(&chunk);
+        self.frame.note(&chunk.choices.all, data);
         metered.is_tool_call_open = self.calls.any();
         metered.text_bytes = metered.text_bytes.saturating_add(choices.text_bytes);
         let is_alone = chunk.choices.length == Some(0);
@@ -60,6 +61,20 @@ impl Reader {
     }
 }
 
+/// What all chunks repeat. It is read on its own, so that the chunks after it cost nothing more.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Head {
+    id: Text,
+    created: Count,
+}
+
+/// In so many chunks an id is looked for: some servers have none in the first (Azure), some none at all.
+const HEADS_MAX: u8 = 4;
+
+/// The longest id that is kept.
+const ID_BYTES_MAX: usize = 128;
+
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer<'_>>>(text) else { return };
@@ -72,9 +87,6 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Answer<'a> {
-    #[serde(borrow, deserialize_with = "lenient::raw")]
-    id: Option<&'a RawValue>,
-    created: Count,
     model: Text,
     choices: Each<Choices>,
     #[serde(borrow, deserialize_with = "lenient::raw")]
@@ -135,15 +147,20 @@ struct Choices {
 struct Calls(u64);
 
 impl Frame {
-    fn note(&mut self, chunk: &Answer<'_>) {
-        let choices = &chunk.choices.all;
-        if self.id.is_none() {
-            self.id = lenient::id(chunk.id);
+    fn note(&mut self, choices: &Choices, data: &[u8]) {
+        if self.id.is_none() && self.heads_read < HEADS_MAX {
+            self.heads_read += 1;
+            self.read_head(data);
         }
-        self.created = self.created.or(chunk.created.0);
         self.begun |= choices.begun;
         self.finished |= choices.finished;
         self.texts |= choices.texts;
+    }
+
+    fn read_head(&mut self, chunk: &[u8]) {
+        let Ok(Head { id: Text(id), created }) = serde_json::from_slice(chunk) else { return };
+        self.id = id.filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()));
+        self.created = created.0;
     }
 }
 

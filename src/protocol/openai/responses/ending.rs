@@ -2,8 +2,9 @@
 //!
 //! The notice is a message item of its own, even behind an open one. To close an item takes its whole text,
 //! which is not kept; clients (Codex) take what stands in `response.output_item.done` for the truth, so that an
-//! item closed with less would erase what was shown, and one never closed does no harm. For the same reason
-//! `response.completed` lists only the notice. Its usage is the estimate that is booked: some clients (those
+//! item closed with less would erase what was shown. An open item is therefore only named, as incomplete and
+//! without its content, in the output of `response.completed`, where OpenAI's own SDK insists on finding it;
+//! items that had ended are not repeated. The usage there is the estimate that is booked: some clients (those
 //! built on Vercel's AI SDK) do not take an end without figures for one.
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::protocol::event::Event;
 use crate::protocol::meter::Ending;
 
-use super::Frame;
+use super::{Frame, OpenItem};
 
 /// Any event of this dialect.
 #[derive(Serialize)]
@@ -45,7 +46,7 @@ struct Response<'a> {
     instructions: (),
     metadata: Empty,
     model: &'a str,
-    output: &'a [Item<'a>],
+    output: &'a [Output<'a>],
     parallel_tool_calls: bool,
     temperature: (),
     tool_choice: &'static str,
@@ -81,6 +82,27 @@ struct OutputDetails {
 struct WithItem<'a> {
     output_index: u64,
     item: Item<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Output<'a> {
+    Open(Named<'a>),
+    Notice(Item<'a>),
+}
+
+/// An item of the provider's that was cut, as far as it is known.
+#[derive(Serialize)]
+struct Named<'a> {
+    id: &'a str,
+    r#type: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<[(); 0]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<[(); 0]>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -160,7 +182,8 @@ impl Frame {
             self.event("response.content_part.done", in_part(item_id, output_index, WithPart { part: part(&text) })),
             self.event("response.output_item.done", WithItem { output_index, item: done }),
         ]);
-        let output = [done];
+        let open = std::mem::take(&mut self.open);
+        let output: Vec<_> = open.iter().map(named).map(Output::Open).chain([Output::Notice(done)]).collect();
         let response = self.response(ending, &id, Some(&output));
         events.push(self.event("response.completed", WithResponse { response }));
         events
@@ -177,7 +200,7 @@ impl Frame {
     }
 
     /// The response: with its output when it has ended.
-    fn response<'a>(&self, ending: &'a Ending<'a>, id: &'a str, output: Option<&'a [Item<'a>]>) -> Response<'a> {
+    fn response<'a>(&self, ending: &'a Ending<'a>, id: &'a str, output: Option<&'a [Output<'a>]>) -> Response<'a> {
         let tokens = ending.tokens;
         Response {
             id,
@@ -211,6 +234,18 @@ impl Frame {
 
 fn in_part<T>(item_id: &str, output_index: u64, what: T) -> InPart<'_, T> {
     InPart { item_id, output_index, content_index: 0, what }
+}
+
+fn named(OpenItem { id, kind, .. }: &OpenItem) -> Named<'_> {
+    let is_message = &**kind == "message";
+    Named {
+        id,
+        r#type: kind,
+        status: "incomplete",
+        role: is_message.then_some("assistant"),
+        content: is_message.then_some([]),
+        summary: (&**kind == "reasoning").then_some([]),
+    }
 }
 
 fn part(text: &str) -> Part<'_> {

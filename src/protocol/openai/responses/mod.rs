@@ -31,13 +31,29 @@ pub(crate) struct Frame {
     /// The next number and the next index that are free.
     sequence: u64,
     next: u64,
+    /// The items that have begun and not ended, at most [`OPEN_ITEMS_MAX`].
+    open: Vec<OpenItem>,
 }
+
+#[derive(Clone, Debug)]
+struct OpenItem {
+    index: u64,
+    id: Box<str>,
+    kind: Box<str>,
+}
+
+/// There is one at a time, as far as known.
+const OPEN_ITEMS_MAX: usize = 8;
+
+/// The longest id that is kept.
+const ID_BYTES_MAX: usize = 128;
 
 impl Reader {
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
         let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
         let item = OpenCalls::bit(event.output_index);
-        self.frame.note(&event);
+        self.frame.has_begun = true;
+        self.frame.sequence = event.sequence_number.0.map_or(self.frame.sequence, |number| number + 1);
         match event.kind.as_str() {
             "response.completed" | "response.incomplete" | "response.failed" => {
                 metered.has_error |= event.kind.as_str() == "response.failed";
@@ -46,14 +62,30 @@ impl Reader {
                 self.calls = OpenCalls::default();
             }
             "error" => metered.has_error = true,
-            "response.output_item.added" if event.item.or_default().is_call() => self.calls.open(item),
-            "response.output_item.done" => self.calls.close(item),
+            "response.output_item.added" => {
+                let added = event.item.or_default();
+                self.frame.open(event.output_index, &added);
+                if added.is_call() {
+                    self.calls.open(item);
+                }
+            }
+            "response.output_item.done" => {
+                self.calls.close(item);
+                self.frame.close(event.output_index);
+            }
             // Sound comes as base64, which is no text.
             kind if kind.ends_with("audio.delta") => {}
             kind if kind.ends_with(".delta") => {
+                if !self.frame.has_text {
+                    self.frame.has_text = event.delta.0 > 0 && kind == "response.output_text.delta";
+                }
                 metered.text_bytes = metered.text_bytes.saturating_add(event.delta.0);
             }
-            _ => event.response.or_default().note(metered),
+            _ => {
+                let response = event.response.or_default();
+                self.frame.begin(&response);
+                response.note(metered);
+            }
         }
         metered.is_tool_call_open = self.calls.any();
     }
@@ -94,6 +126,7 @@ struct Response {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Item {
+    id: Text,
     #[serde(rename = "type")]
     kind: Text,
     name: Length,
@@ -121,17 +154,26 @@ struct Output(u64);
 struct Parts(u64);
 
 impl Frame {
-    fn note(&mut self, event: &Event) {
-        self.has_begun |= event.kind.as_str().starts_with("response.");
-        self.has_text |= event.kind.as_str() == "response.output_text.delta" && event.delta.0 > 0;
-        self.sequence = event.sequence_number.0.map_or(self.sequence, |number| self.sequence.max(number + 1));
-        self.next = event.output_index.0.map_or(self.next, |index| self.next.max(index + 1));
-        if let Object(Some(response)) = &event.response
-            && self.id.is_none()
-        {
-            self.id = response.id.0.clone().filter(|id| (1..=128).contains(&id.len()));
+    fn begin(&mut self, response: &Response) {
+        if self.id.is_none() {
+            self.id = response.id.0.clone().filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()));
             self.created_at = response.created_at.0;
         }
+    }
+
+    fn open(&mut self, index: Count, item: &Item) {
+        let index = index.0.unwrap_or(self.next);
+        self.next = self.next.max(index + 1);
+        if let (Text(Some(id)), Text(Some(kind))) = (&item.id, &item.kind)
+            && id.len() <= ID_BYTES_MAX
+            && self.open.len() < OPEN_ITEMS_MAX
+        {
+            self.open.push(OpenItem { index, id: id.clone(), kind: kind.clone() });
+        }
+    }
+
+    fn close(&mut self, index: Count) {
+        self.open.retain(|open| Some(open.index) != index.0);
     }
 }
 
