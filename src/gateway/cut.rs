@@ -11,11 +11,16 @@ use pingora::{Error, ErrorType};
 use crate::catalog::{Credential, Interrupt, Interruptible, Lapse};
 use crate::domain::{Ended, Verdict};
 
-use super::failure::stream_event;
+use crate::protocol::error::ErrorFacts;
+use crate::protocol::meter::{Manner, Notice};
+
+use super::CutForm;
 use super::journey::{Journey, Stage, now};
 use super::refusal::Refusal;
+use super::relay::Answer;
 use super::report::{Book, Receipt};
 use super::respond;
+use super::route::Plan;
 
 /// The error by which a phase tells Pingora to go no further.
 const STOP: ErrorType = ErrorType::Custom("the key may not go on");
@@ -51,9 +56,9 @@ pub fn cause(stage: &Stage) -> Option<Lapse> {
     }
 }
 
-/// Says the last word to the caller: a refusal where nothing was sent yet, else the end of the stream. A plain
-/// answer that was begun can only be broken off. The status that was sent here, 0 if none was.
-pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> u16 {
+/// Says the last word to the caller: a refusal where nothing was sent yet, else the end of the stream in `form`.
+/// A plain answer that was begun can only be broken off. The status that was sent here, 0 if none was.
+pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse, form: CutForm) -> u16 {
     let refusal = Refusal::Lapsed(lapse);
     let status = refusal.row().status;
     let begun = session.response_written().is_some();
@@ -61,10 +66,10 @@ pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> 
         let answer = &mut commitment.answer;
         answer.cut(lapse);
         if begun {
-            if answer.is_stream() {
-                let event = stream_event(&refusal, answer, plan, journey.request_id.as_deref());
+            let last = ending(&refusal, answer, plan, journey.request_id.as_deref(), form);
+            if !last.is_empty() {
                 // The client may be gone; then there is nobody to tell.
-                let _ = respond::end_stream(session, event).await;
+                let _ = respond::end_stream(session, last).await;
             }
             return 0;
         }
@@ -73,6 +78,21 @@ pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> 
     let request_id = journey.request_id.as_deref().unwrap_or_default();
     let _ = respond::refuse(session, &refusal, journey.dialect, request_id).await;
     status.as_u16()
+}
+
+/// The bytes that end the stream for its client.
+fn ending(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&str>, form: CutForm) -> Vec<u8> {
+    let row = refusal.row();
+    let message = refusal.to_string();
+    let facts =
+        ErrorFacts { kind: row.kind, code: row.code, message: &message, request_id: request_id.unwrap_or_default() };
+    let unix_seconds = u64::try_from(now().as_micros() / 1_000_000).unwrap_or_default();
+    let notice = Notice { facts, model: &plan.model, request_bytes: plan.body.len() as u64, unix_seconds };
+    let manner = match form {
+        CutForm::Notice => Manner::Notice,
+        CutForm::Error => Manner::Error,
+    };
+    answer.ending(manner, &notice)
 }
 
 /// What an admitted request came to that was stopped before a provider was asked.

@@ -234,7 +234,7 @@ impl ProxyHttp for Gateway {
     where
         Journey: Send + Sync,
     {
-        failure::answer(session, error, journey).await
+        failure::answer(session, error, journey, self.settings.cut).await
     }
 
     /// The end of every request that was not dropped on its way: what is still open is settled.

@@ -239,7 +239,8 @@ fn ask_provider(
     };
     let target = choice.provider.base_url.target(path);
     let (provider, own_key) = (choice.provider.clone(), account.own_key().cloned());
-    let plan = Plan { provider, own_key, endpoint, target, body, hide_usage, connects: 0 };
+    let model = choice.serves.clone().unwrap_or_else(|| ask.model.as_str().into());
+    let plan = Plan { provider, own_key, endpoint, model, target, body, hide_usage, connects: 0 };
     Ok((grant, plan))
 }
 

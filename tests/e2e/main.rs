@@ -13,6 +13,7 @@ mod upstream_faults;
 mod commands;
 mod lifecycle;
 mod revocation;
+mod scale;
 mod framing;
 mod money;
 mod crowd;

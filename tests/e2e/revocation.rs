@@ -30,11 +30,11 @@ async fn a_running_stream_ends_when_its_key_is_revoked() {
         let acknowledged = Instant::now();
         let answer = tokio::time::timeout(Duration::from_secs(3), streaming).await.unwrap().unwrap();
         assert!(answer.whole, "{path}: the stream ends properly");
-        assert!(
-            answer.text().contains("key_revoked") || answer.text().contains("was revoked"),
-            "{path}: {}",
-            answer.text()
-        );
+        let text = answer.text();
+        assert!(text.contains("[keeptrusts: key_revoked: This access key was revoked."), "{path}: {text}");
+        let last = ["data: [DONE]", r#""type":"response.completed""#, r#""type":"message_stop""#][at];
+        assert!(text.trim_end().lines().last().unwrap().contains(last), "{path}: {text}");
+        assert!(!text.contains("event: error"), "{path}: {text}");
         let late = answer.pieces.iter().filter(|(arrived, _)| *arrived > acknowledged + Duration::from_millis(100));
         assert_eq!(late.count(), 0, "{path}: pieces arrived long after the acknowledgement");
         let output = world.events_after(2 * at + 2).await.pop().unwrap();
@@ -82,4 +82,32 @@ async fn revoking_one_key_disturbs_no_other() {
     let answer = streaming.await.unwrap();
     assert!(answer.text().ends_with("data: [DONE]\n\n") && !answer.text().contains("revoked"));
     assert_eq!(world.chat(&jane, false).send().await.code(), "key_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_sent_tool_call_ends_as_an_error_and_so_does_everything_if_the_operator_wants() {
+    for (more, body, waits_for) in [
+        (
+            "",
+            json!({"model": "gpt-4o-tools", "stream": true, "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}),
+            8,
+        ),
+        ("streams: {cut: error}", chat_body("gpt-4o-mini", true), 4),
+    ] {
+        let mut world = World::with(|setup| {
+            setup.more = more.into();
+            setup.mock.interval = Duration::from_millis(20);
+            setup.mock.tokens = 2000;
+        })
+        .await;
+        let key = world.key("jane");
+        let streaming = tokio::spawn(world.ask("POST", "/v1/chat/completions").key(&key).json(&body).send());
+        eventually(|| world.mock.requests().pop().filter(|seen| seen.sent_at.len() > waits_for)).await;
+        world.kt(&["keys", "revoke", "jane"]).succeeded();
+        let answer = streaming.await.unwrap();
+        let last: Value = serde_json::from_str(answer.events().last().unwrap()).unwrap();
+        assert_eq!(last["error"]["code"], "key_revoked", "{}", answer.text());
+        assert!(!answer.text().contains("[DONE]") && !answer.text().contains("[keeptrusts:"));
+    }
 }

@@ -15,8 +15,10 @@ use tokio::net::UnixStream;
 
 use crate::harness::{Ask, World, chat_body};
 
-const REVOCATIONS: usize = 200;
-const CLIENTS: usize = 64;
+const REVOCATIONS: usize = 10_000;
+/// Clients that keep asking meanwhile, and those that revoke their own key while it streams.
+const CLIENTS: usize = 60;
+const REVOKERS: usize = 4;
 
 /// A connection to the admin socket that is kept, so that a call costs no process.
 struct Admin(SendRequest<Full<Bytes>>);
@@ -51,16 +53,30 @@ struct Finding {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: 10 000 revocations of keys with a running stream, 64 at a time"]
+#[ignore = "takes minutes: 10 000 revocations of keys with a running stream, under load"]
 async fn ten_thousand_revocations_under_load() {
     let world = World::with(|setup| {
         setup.mock.interval = Duration::from_millis(10);
         setup.mock.tokens = 100_000;
+        setup.more = "access: {failures_per_minute: 100000}".into();
     })
     .await;
+    let mut world = world;
+    let busy = world.key("busy");
     let world = Arc::new(world);
     let next = Arc::new(AtomicUsize::new(0));
-    let workers: Vec<_> = (0..CLIENTS)
+    let load: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (world, busy) = (world.clone(), busy.clone());
+            tokio::spawn(async move {
+                loop {
+                    assert_eq!(world.ask("GET", "/keeptrusts/me").key(&busy).send().await.status, 200);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+        })
+        .collect();
+    let workers: Vec<_> = (0..REVOKERS)
         .map(|_| {
             let (world, next) = (world.clone(), next.clone());
             tokio::spawn(async move {
@@ -79,6 +95,10 @@ async fn ten_thousand_revocations_under_load() {
     let mut findings = Vec::new();
     for worker in workers {
         findings.extend(worker.await.unwrap());
+    }
+    load.iter().for_each(tokio::task::JoinHandle::abort);
+    for client in load {
+        assert!(client.await.is_err_and(|error| error.is_cancelled()), "a client with a live key was refused");
     }
     assert_eq!(findings.len(), REVOCATIONS);
     assert_eq!(findings.iter().filter(|finding| finding.accepted_after).count(), 0, "requests accepted afterwards");

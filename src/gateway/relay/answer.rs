@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use crate::catalog::Lapse;
 use crate::domain::{Ended, Usage};
 use crate::protocol::error::Torn;
-use crate::protocol::meter::{AnswerForm, Meter, Metered};
+use crate::protocol::meter::{AnswerForm, Manner, Meter, Metered, Notice};
 use crate::protocol::{Endpoint, estimate};
 
 /// What has been seen of an answer so far.
@@ -136,6 +136,11 @@ impl Answer {
 
     pub fn model_served(&self) -> Option<&str> {
         self.meter.as_ref()?.usage().model_served.as_deref()
+    }
+
+    /// How a stream that is cut ends for its client; nothing where there is no stream to end.
+    pub fn ending(&self, manner: Manner, notice: &Notice<'_>) -> Vec<u8> {
+        self.meter.as_ref().map(|meter| meter.cut(manner, notice).bytes).unwrap_or_default()
     }
 
     /// What of an unfinished event the client already has.

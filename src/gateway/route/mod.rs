@@ -32,6 +32,8 @@ pub struct Plan {
     /// The caller's own key, used instead of the provider's configured one.
     pub own_key: Option<OwnKey>,
     pub endpoint: Endpoint,
+    /// The model that is asked of the provider.
+    pub model: Arc<str>,
     /// Path and query, with the provider's prefix.
     pub target: String,
     pub body: Bytes,
