@@ -6,9 +6,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use keeptrusts::domain::{Timestamp, Verdict};
 use keeptrusts::gateway::Refusal;
-use keeptrusts::journal::Metrics;
+use keeptrusts::journal::{Credential, Event, KeyIdentity, KeySeries, Metrics, Opening, Record};
 
 const BEGIN: &str = "<!-- table -->\n";
 const END: &str = "<!-- end -->";
@@ -65,4 +67,39 @@ fn every_metric_is_documented() {
         })
         .collect();
     compare("METRICS.md", &format!("| name | labels | meaning |\n|---|---|---|\n{rows}"));
+}
+
+#[test]
+fn every_member_of_an_event_is_documented() {
+    let opening = Opening {
+        request_id: "r".into(),
+        started_at: Timestamp::default(),
+        time: Timestamp::default(),
+        verdict: Verdict::Pass,
+        refusal: None,
+        key: KeyIdentity { id: "k".into(), name: "k".into(), series: Arc::new(KeySeries::detached("k", "none")) },
+        team: None,
+        organization: "o".into(),
+        credential: Credential::AccessKey,
+        fingerprint: None,
+        provider: None,
+        endpoint: "models",
+        dialect: "openai",
+        model_requested: None,
+        price: None,
+        client: "none",
+        address: None,
+        stream: false,
+        request_bytes: 0,
+        overhead: None,
+    };
+    let event = Event::from_record(&Record::Opened(Arc::new(opening)), "g");
+    let event = serde_json::to_value(event).unwrap();
+    let mut members: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+    members.sort_unstable();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/EVENTS.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let mut documented: Vec<&str> = rows.map(|(member, _)| member).collect();
+    documented.sort_unstable();
+    assert_eq!(documented, members);
 }

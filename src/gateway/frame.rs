@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::domain::KeyKind;
+
 use super::refusal::Refusal;
 
 /// What a `Connection` header may name at most; Pingora gives up on a request with more.
@@ -14,9 +16,12 @@ const PROTECTED: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-proto"),
 ];
 
-/// Refuses headers that make it uncertain what the request is.
-pub fn check(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses requests of which it is uncertain what they are, and those that put a key where it is written down.
+pub fn check(query: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
     let malformed = |what: &str| Err(Refusal::RequestMalformed(what.into()));
+    if query.is_some_and(holds_a_key) {
+        return malformed("it carries a key in its query, which providers and proxies write down; send it in a header");
+    }
     if !is_chunked_or_plain(headers) {
         return malformed("its transfer-encoding is something other than chunked");
     }
@@ -31,6 +36,11 @@ pub fn check(headers: &HeaderMap) -> Result<(), Refusal> {
         return malformed("its connection header names what it may not, or too much");
     }
     Ok(())
+}
+
+/// Whether a query holds what begins like a key of ours.
+fn holds_a_key(query: &str) -> bool {
+    KeyKind::ALL.iter().any(|kind| query.contains(kind.prefix()))
 }
 
 fn is_chunked_or_plain(headers: &HeaderMap) -> bool {
@@ -57,7 +67,7 @@ mod tests {
     fn passes(headers: &[(&'static str, &'static str)]) -> bool {
         let pairs =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        check(&HeaderMap::from_iter(pairs)).is_ok()
+        check(Some("beta=true"), &HeaderMap::from_iter(pairs)).is_ok()
     }
 
     #[test]
@@ -66,6 +76,13 @@ mod tests {
         assert!(passes(&[("transfer-encoding", "Chunked")]));
         assert!(passes(&[("connection", "keep-alive, Upgrade, HTTP2-Settings"), ("content-encoding", "identity")]));
         assert!(passes(&[("connection", "a,b,c,d,e,f,g,h,i")]));
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_no_way_to_send_it() {
+        for query in ["key=kt_ak_0", "a=1&b=kt_admin_x", "kt_gk_"] {
+            assert!(check(Some(query), &HeaderMap::new()).is_err(), "{query}");
+        }
     }
 
     #[test]

@@ -172,7 +172,7 @@ async fn judge(
     authorize_entry(account, entry, catalog)?;
     match route.target {
         Target::Ask(endpoint) => {
-            frame::check(&head.headers)?;
+            frame::check(head.uri.query(), &head.headers)?;
             let body = read_body(gateway, session, entry).await?;
             let (grant, plan) = ask_provider(catalog, account, entry, head, &route, endpoint, body)?;
             Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
