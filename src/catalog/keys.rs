@@ -77,6 +77,20 @@ impl KeyIndex {
         self.len += usize::from(before.is_none());
     }
 
+    /// Forgets a credential: it is unknown from now on.
+    pub fn remove(&mut self, digest: &KeyDigest) {
+        let shard = &mut Arc::make_mut(&mut self.shards)[shard_of(digest)];
+        if shard.contains_key(digest) {
+            Arc::make_mut(shard).remove(digest);
+            self.len -= 1;
+        }
+    }
+
+    /// Every credential with its digest, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&KeyDigest, &Credential)> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
     /// Every credential, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Credential> {
         self.shards.iter().flat_map(|shard| shard.values())
@@ -163,7 +177,12 @@ mod tests {
         assert_eq!(after.find(&digest(5000)).map(|found| &*found.key.name), Some("new"));
         assert_eq!(before.find(&digest(7)).map(|found| &*found.key.name), Some("7"));
         assert_eq!(after.find(&digest(7)).map(|found| &*found.key.name), Some("changed"));
-        assert_eq!(after.iter().count(), 5001);
+        assert_eq!((after.iter().count(), after.entries().count()), (5001, 5001));
+        let mut less = after.clone();
+        less.remove(&digest(7));
+        less.remove(&digest(7));
+        assert!(less.find(&digest(7)).is_none() && after.find(&digest(7)).is_some());
+        assert_eq!(less.len(), 5000);
     }
 
     #[test]

@@ -13,12 +13,14 @@ use crate::domain::{Permissions, PriceTable};
 mod keys; // every key by digest, in shards that can be replaced one by one
 mod standing; // what a key, a team and a key's text are worth at this moment
 mod permit; // whether a key may use a model, a provider, an endpoint, from where
+mod unmatched; // patterns that stand for nothing there is
 mod routing; // which provider serves which model
 
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
-pub use permit::{Asked, Denial, Scope, What, judge};
+pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
+pub use unmatched::unmatched;
 
 /// Everything a request is judged and routed by, as of one moment.
 #[derive(Clone, Debug)]

@@ -8,7 +8,10 @@ use std::net::IpAddr;
 
 use crate::domain::Permissions;
 
-use super::{Catalog, KeyRecord};
+use crate::protocol::Dialect;
+use crate::providers::Provider;
+
+use super::{Catalog, Choice, KeyRecord, NoChoice};
 
 /// What a request would use. What is not known, or plays no part, is not asked for.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,24 @@ pub struct Denial {
     pub what: What,
 }
 
+/// A request for a model, as permissions and routes are asked about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub dialect: Dialect,
+    pub model: &'a str,
+    pub endpoint: &'a str,
+    pub address: Option<IpAddr>,
+    /// The provider that the path names, if it names one.
+    pub addressed: Option<&'a str>,
+}
+
+/// Why a request for a model goes nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotServed {
+    Denied(Denial),
+    Nowhere(NoChoice),
+}
+
 /// Whose permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -43,6 +64,20 @@ pub enum What {
     Endpoint,
     Model,
     Provider,
+}
+
+/// Who serves what `key` wants: the first provider that could and that it may use. A model that is not allowed is
+/// denied as such, also where nobody serves it.
+pub fn choose(catalog: &Catalog, key: &KeyRecord, wanted: &Wanted<'_>) -> Result<Choice, NotServed> {
+    let Wanted { dialect, model, endpoint, address, addressed } = *wanted;
+    let asked = Asked { model: Some(model), provider: None, endpoint, address };
+    judge(catalog, key, &asked).map_err(NotServed::Denied)?;
+    let may_use = |provider: &str| judge(catalog, key, &Asked { provider: Some(provider), ..asked });
+    let addressed = addressed.and_then(|name| catalog.routing.provider(name));
+    let prefers = |provider: &Provider| may_use(&provider.name).is_ok();
+    let choice = catalog.routing.choose(dialect, model, addressed, prefers).map_err(NotServed::Nowhere)?;
+    may_use(&choice.provider.name).map_err(NotServed::Denied)?;
+    Ok(choice)
 }
 
 /// Whether `key` may use what is asked, as of now. It does not look at whether the key has lapsed.

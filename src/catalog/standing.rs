@@ -39,7 +39,7 @@ pub struct KeyState {
     permissions: ArcSwapOption<Permissions>,
     running: Mutex<Vec<Running>>,
     ids: AtomicU64,
-    pub series: Arc<KeySeries>,
+    series: ArcSwap<KeySeries>,
 }
 
 /// What a team may do now.
@@ -93,8 +93,18 @@ impl KeyState {
             permissions: ArcSwapOption::empty(),
             running: Mutex::default(),
             ids: AtomicU64::new(0),
-            series,
+            series: ArcSwap::new(series),
         }
+    }
+
+    /// The metrics of this key.
+    pub fn series(&self) -> Arc<KeySeries> {
+        self.series.load_full()
+    }
+
+    /// Lets requests to come be counted elsewhere: the key has another name or team now.
+    pub fn count_as(&self, series: Arc<KeySeries>) {
+        self.series.store(series);
     }
 
     /// Revokes the key, for requests to come and for those that are running.

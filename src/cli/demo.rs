@@ -104,9 +104,8 @@ async fn show(app: &App, folder: &Path, mock: &MockProvider) -> Result<(), Error
 
 async fn make_key(admin: &Client) -> Result<String, Error> {
     title("a team, and an access key for a developer; the key is shown this once")?;
-    let _: Value = admin.post("/v1/teams", &CreateTeam { name: TEAM.into() }).await?;
-    let asked =
-        CreateToken { name: KEY_NAME.into(), team: Some(TEAM.into()), kind: Default::default(), expires_at: None };
+    let _: Value = admin.post("/v1/teams", &CreateTeam { name: TEAM.into(), ..CreateTeam::default() }).await?;
+    let asked = CreateToken { name: KEY_NAME.into(), team: Some(TEAM.into()), ..CreateToken::default() };
     let made: CreatedToken = admin.post("/v1/tokens", &asked).await?;
     output::line(&format!("{}  {}  team:{TEAM}", made.key, made.name))?;
     Ok(made.key)

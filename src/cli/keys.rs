@@ -100,7 +100,8 @@ impl Create {
     async fn run(self, client: &Client) -> Result<(), Error> {
         let now = Timestamp::from(SystemTime::now());
         let expires_at = self.expires.map(|expires| expires.ahead_of(now));
-        let asked = CreateToken { name: self.name, team: self.team, kind: self.kind, expires_at };
+        let asked =
+            CreateToken { name: self.name, team: self.team, kind: self.kind, expires_at, ..CreateToken::default() };
         let created: CreatedToken = client.post("/v1/tokens", &asked).await?;
         if self.json {
             return output::json(&created);

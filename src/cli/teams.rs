@@ -41,7 +41,7 @@ impl Teams {
         let client = self.gateway.client()?;
         match self.command {
             Command::Create { name, json } => {
-                let team: Team = client.post("/v1/teams", &CreateTeam { name }).await?;
+                let team: Team = client.post("/v1/teams", &CreateTeam { name, ..CreateTeam::default() }).await?;
                 if json {
                     output::json(&team)
                 } else {

@@ -21,6 +21,7 @@ mod data_dir; // the directory everything durable lives in, for one process at a
 mod pepper; // the secret that key digests are made under
 mod store; // durable truth: traits apart from SQL, SQLite behind them
 mod publish; // store → catalog
+mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
 mod ledger; // journal → durable events → followers
 mod ids; // short random ids, which are no secrets
@@ -32,12 +33,13 @@ pub use ledger::{Ledger, Unwritten};
 pub use pepper::PepperError;
 pub use store::StoreError;
 
-use admin::{Admin, AdminTokens, BindError};
+use admin::{Admin, BindError};
+use admin_tokens::AdminTokens;
 use data_dir::DataDir;
 use office::Office;
 use publish::Publisher;
 use store::sqlite::SqliteStore;
-use store::{Actor, AdminToken, Audit, KeyStore};
+use store::{Actor, AdminRole, AdminToken, Audit, KeyStore};
 
 /// What the operator can set about the control plane.
 #[derive(Clone, Debug)]
@@ -102,10 +104,12 @@ impl Control {
         let publisher = Publisher::compile(&*store, organization, configured, metrics.clone(), now());
         let publisher = Arc::new(publisher.await.map_err(in_store)?);
         let catalog = publisher.catalog().clone();
-        let ledger = Ledger::start(store.clone(), records, metrics, settings.gateway.clone());
+        let ledger = Ledger::start(store.clone(), records, metrics.clone(), settings.gateway.clone());
         let (closing, closed) = watch::channel(false);
+        let office = Office::new(store.clone(), publisher, pepper.clone(), tokens.clone(), metrics);
         let admin = Arc::new(Admin {
-            office: Office::new(store.clone(), publisher.clone(), pepper.clone()),
+            office: office.clone(),
+            catalog: catalog.clone(),
             keys: store.clone(),
             events: store,
             live: ledger.live().clone(),
@@ -113,7 +117,7 @@ impl Control {
             gateway: settings.gateway,
             closing: closed,
         });
-        let admin = AdminServer::bind(admin, closing, tokens, pepper.clone(), publisher, data_dir);
+        let admin = AdminServer::bind(admin, closing, tokens, pepper.clone(), office, data_dir);
         let admin = admin.map_err(OpenError::Socket)?;
         Ok(Self { catalog, pepper, first_admin_token, admin, ledger })
     }
@@ -151,13 +155,14 @@ async fn admin_tokens(
         digest: pepper.digest(text.expose()),
         shown: text.shown().into(),
         created_at: now(),
+        role: AdminRole::Admin,
     };
     let audit = Audit {
         actor: Actor::Start,
         action: "admin_token.create",
         target: token.id.clone(),
         time: token.created_at,
-        detail: json!({ "name": token.name, "shown": token.shown }),
+        detail: json!({ "name": token.name, "role": token.role.label(), "shown": token.shown }),
     };
     store.create_admin_token(token.clone(), audit).await.map_err(in_store)?;
     Ok((AdminTokens::new(vec![token]), Some(text)))

@@ -1,6 +1,6 @@
 //! Store → catalog: what is durable becomes what the gateway knows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use crate::domain::{KeyDigest, KeyKind, Permissions, Timestamp};
 use crate::journal::Metrics;
 
 use super::Configured;
-use super::store::{Key, KeyQuery, KeyStore, PAGE_MAX, StoreError, TeamRef};
+use super::store::{self, Key, KeyQuery, KeySecret, KeyStore, NotedUse, PAGE_MAX, StoreError, TeamRef};
 
 /// The one who publishes catalogs.
 pub(super) struct Publisher {
@@ -29,7 +29,9 @@ struct Census {
     live: usize,
     revoked: usize,
     /// When each live key that expires does.
-    expiries: BTreeSet<(Timestamp, Arc<str>)>,
+    expiries: BTreeMap<(Timestamp, Arc<str>), Arc<KeyState>>,
+    /// When texts that were rotated away stop being accepted, by their ids.
+    endings: BTreeMap<(Timestamp, String), Arc<KeyState>>,
 }
 
 impl Publisher {
@@ -42,14 +44,24 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let mut census = Census::default();
-        let mut keys = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = store.teams(cursor, PAGE_MAX).await?;
+            page.items.iter().for_each(|team| census.meet(team));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let mut keys = KeyIndex::default();
         // Revoked keys come last, so that they take no names in metrics from those that are in use.
         for revoked in [false, true] {
             let mut cursor = None;
             loop {
-                let query = KeyQuery { kind: Some(KeyKind::Access), revoked: Some(revoked), cursor, limit: PAGE_MAX };
+                let (kind, revoked) = (Some(KeyKind::Access), Some(revoked));
+                let query = KeyQuery { kind, revoked, cursor, limit: PAGE_MAX, ..KeyQuery::default() };
                 let page = store.keys(query).await?;
-                keys.extend(page.items.into_iter().map(|key| census.record(&key, &metrics, now)));
+                page.items.iter().for_each(|key| census.record(key, &metrics, now, &mut keys));
                 cursor = page.next;
                 if cursor.is_none() {
                     break;
@@ -58,7 +70,7 @@ impl Publisher {
         }
         metrics.keys_known(census.live, census.revoked);
         let Configured { routing, prices, permissions } = configured;
-        let catalog = Catalog { organization, permissions, keys: keys.into_iter().collect(), routing, prices };
+        let catalog = Catalog { organization, permissions, keys, routing, prices };
         Ok(Self { catalog: Arc::new(CurrentCatalog::new(catalog)), metrics, census: Mutex::new(census) })
     }
 
@@ -72,8 +84,7 @@ impl Publisher {
             return;
         }
         let mut census = self.census.lock();
-        let (digest, record) = census.record(key, &self.metrics, now);
-        self.catalog.update(|catalog| KeyIndex::insert(&mut catalog.keys, digest, record));
+        self.catalog.update(|catalog| census.record(key, &self.metrics, now, &mut catalog.keys));
         self.metrics.keys_known(census.live, census.revoked);
     }
 
@@ -81,47 +92,159 @@ impl Publisher {
     /// is shared by all of them.
     pub(super) fn revoke(&self, key: &Key) {
         let mut census = self.census.lock();
-        let catalog = self.catalog.load();
-        let known = catalog.keys.find(&key.digest).map(|credential| &credential.key);
-        let Some(record) = known.filter(|record| !record.state.is_revoked()) else {
+        let Some(record) = self.known(key).filter(|record| !record.state.is_revoked()) else {
             return;
         };
         record.state.revoke();
         record.state.interrupt();
         census.revoked += 1;
-        census.retire(key.expires_at, &record.id);
+        census.retire(record.state.expires_at(), &record.id);
         self.metrics.keys_known(census.live, census.revoked);
     }
 
-    /// Counts again which keys are live: some may have expired since.
-    pub(super) fn recount(&self, now: Timestamp) {
+    /// Makes the changed name, team, expiry and permissions of a key hold, for running requests too.
+    pub(super) fn update(&self, key: &Key, now: Timestamp) {
         let mut census = self.census.lock();
-        census.expire(now);
+        let Some(before) = self.known(key) else { return };
+        let state = before.state.clone();
+        state.permit(key.permissions.clone());
+        census.retire(state.expires_at(), &before.id);
+        state.expire_at(key.expires_at);
+        census.count(key, &before.id, &state, now);
+        let team = key.team.as_ref().map(|team| census.team(team));
+        let is_team = |team: &Team| before.team.as_ref().is_some_and(|before| before.id == team.id);
+        let moved = team.as_ref().map_or(before.team.is_some(), |team| !is_team(team));
+        if moved || *before.name != *key.name {
+            let series = self.metrics.key_series(&key.name, team.as_deref().map(|team| &*team.name));
+            state.count_as(series);
+            let record = KeyRecord { id: before.id.clone(), name: key.name.as_str().into(), team, state };
+            self.replace(key, Arc::new(record));
+        }
+        before.state.interrupt();
         self.metrics.keys_known(census.live, census.revoked);
+    }
+
+    /// Makes a key's newest text known, and how long its older ones are still accepted.
+    pub(super) fn rotate(&self, key: &Key, forgotten: &[KeyDigest]) {
+        let mut census = self.census.lock();
+        let Some(record) = self.known(key) else { return };
+        self.catalog.update(|catalog| {
+            forgotten.iter().for_each(|digest| catalog.keys.remove(digest));
+            for secret in &key.secrets {
+                match catalog.keys.find(&secret.digest) {
+                    Some(credential) => credential.secret.end_at(secret.valid_until),
+                    None => census.publish(secret, &record, &mut catalog.keys),
+                }
+                census.foresee(secret, &record.state);
+            }
+        });
+        record.state.interrupt();
+    }
+
+    pub(super) fn add_team(&self, team: &store::Team) {
+        self.census.lock().meet(team);
+    }
+
+    /// Makes a team's permissions and suspension hold, for running requests of all its keys too.
+    pub(super) fn update_team(&self, team: &store::Team) {
+        let census = self.census.lock();
+        let Some(known) = census.teams.get(&team.id) else { return };
+        known.state.permit(team.permissions.clone());
+        known.state.suspend(team.suspended_at.is_some());
+        let is_of_team = |key: &&Credential| key.key.team.as_ref().is_some_and(|team| Arc::ptr_eq(team, known));
+        self.catalog.load().keys.iter().filter(is_of_team).for_each(|credential| _ = credential.key.state.interrupt());
+    }
+
+    pub(super) fn remove_team(&self, id: &str) {
+        self.census.lock().teams.remove(id);
+    }
+
+    /// Lets running requests notice that their key has expired, or their text has ended, since the last time.
+    /// Requests to come need no help: they look at the clock themselves.
+    pub(super) fn tick(&self, now: Timestamp) {
+        let mut census = self.census.lock();
+        while let Some(entry) = census.expiries.first_entry().filter(|entry| entry.key().0 <= now) {
+            entry.remove().interrupt();
+            census.live -= 1;
+        }
+        while let Some(entry) = census.endings.first_entry().filter(|entry| entry.key().0 <= now) {
+            entry.remove().interrupt();
+        }
+        self.metrics.keys_known(census.live, census.revoked);
+    }
+
+    /// The last use of each text that was used at `since` or later in this process.
+    pub(super) fn uses(&self, since: Timestamp) -> Vec<NotedUse> {
+        let catalog = self.catalog.load();
+        let noted = catalog.keys.entries().filter_map(|(digest, credential)| {
+            let last_use = credential.secret.last_use().filter(|last_use| last_use.at >= since)?;
+            Some(NotedUse { digest: *digest, last_use })
+        });
+        noted.collect()
+    }
+
+    fn known(&self, key: &Key) -> Option<Arc<KeyRecord>> {
+        let catalog = self.catalog.load();
+        key.secrets.iter().find_map(|secret| catalog.keys.find(&secret.digest)).map(|known| known.key.clone())
+    }
+
+    /// Puts `record` behind every text of `key`.
+    fn replace(&self, key: &Key, record: Arc<KeyRecord>) {
+        self.catalog.update(|catalog| {
+            for KeySecret { digest, .. } in &key.secrets {
+                if let Some(Credential { secret, .. }) = catalog.keys.find(digest) {
+                    let credential = Credential { key: record.clone(), secret: secret.clone() };
+                    catalog.keys.insert(*digest, credential);
+                }
+            }
+        });
     }
 }
 
 impl Census {
     /// Counts a key and makes what the catalog keeps of it.
-    fn record(&mut self, key: &Key, metrics: &Metrics, now: Timestamp) -> (KeyDigest, Credential) {
-        let revoked = key.revocation.is_some();
-        let id: Arc<str> = key.id.as_str().into();
-        self.revoked += usize::from(revoked);
-        if key.is_live(now) {
-            self.live += 1;
-            self.expiries.extend(key.expires_at.map(|expires_at| (expires_at, id.clone())));
-        }
+    fn record(&mut self, key: &Key, metrics: &Metrics, now: Timestamp, keys: &mut KeyIndex) {
         let team = key.team.as_ref().map(|team| self.team(team));
         let series = metrics.key_series(&key.name, team.as_deref().map(|team| &*team.name));
         let state = Arc::new(KeyState::new(series));
+        let id: Arc<str> = key.id.as_str().into();
+        state.permit(key.permissions.clone());
         state.expire_at(key.expires_at);
-        if revoked {
+        if key.revocation.is_some() {
             state.revoke();
+            self.revoked += 1;
         }
-        let key_record = Arc::new(KeyRecord { id, name: key.name.as_str().into(), team, state });
-        (key.digest, Credential { key: key_record, secret: Arc::new(SecretState::default()) })
+        self.count(key, &id, &state, now);
+        let record = Arc::new(KeyRecord { id, name: key.name.as_str().into(), team, state });
+        for secret in &key.secrets {
+            self.publish(secret, &record, keys);
+            if secret.valid_until.is_some_and(|end| end > now) {
+                self.foresee(secret, &record.state);
+            }
+        }
     }
 
+    fn publish(&self, secret: &KeySecret, key: &Arc<KeyRecord>, keys: &mut KeyIndex) {
+        let state = SecretState::default();
+        state.end_at(secret.valid_until);
+        keys.insert(secret.digest, Credential { key: key.clone(), secret: Arc::new(state) });
+    }
+
+    /// Notes when a text ends, so that running requests can be told.
+    fn foresee(&mut self, secret: &KeySecret, state: &Arc<KeyState>) {
+        if let Some(end) = secret.valid_until {
+            self.endings.insert((end, secret.id.clone()), state.clone());
+        }
+    }
+
+    fn meet(&mut self, team: &store::Team) {
+        let state = TeamState::new(team.permissions.clone());
+        state.suspend(team.suspended_at.is_some());
+        let known = Team { id: team.id.as_str().into(), name: team.name.as_str().into(), state };
+        self.teams.insert(team.id.clone(), Arc::new(known));
+    }
+
+    /// The team of a key; the office makes sure that it was met before.
     fn team(&mut self, team: &TeamRef) -> Arc<Team> {
         let known = self.teams.entry(team.id.clone());
         let state = || TeamState::new(Permissions::default());
@@ -129,20 +252,21 @@ impl Census {
         known.or_insert_with(make).clone()
     }
 
-    /// A key stops being live because it was revoked. One that had expired is not counted any more.
+    /// Counts a key, if it is live.
+    fn count(&mut self, key: &Key, id: &Arc<str>, state: &Arc<KeyState>, now: Timestamp) {
+        if key.is_live(now) {
+            self.live += 1;
+            self.expiries.extend(key.expires_at.map(|expires_at| ((expires_at, id.clone()), state.clone())));
+        }
+    }
+
+    /// Takes a key out of the count. One that had expired is not counted any more.
     fn retire(&mut self, expires_at: Option<Timestamp>, id: &Arc<str>) {
         let counted = match expires_at {
-            Some(expires_at) => self.expiries.remove(&(expires_at, id.clone())),
+            Some(expires_at) => self.expiries.remove(&(expires_at, id.clone())).is_some(),
             None => true,
         };
         self.live -= usize::from(counted);
-    }
-
-    fn expire(&mut self, now: Timestamp) {
-        while self.expiries.first().is_some_and(|(expires_at, _)| *expires_at <= now) {
-            self.expiries.pop_first();
-            self.live -= 1;
-        }
     }
 }
 
@@ -187,7 +311,7 @@ mod tests {
         }
         let metrics = Arc::new(Metrics::new("test", 10).unwrap());
         let publisher = Publisher::compile(&*store, "acme".into(), configured(), metrics.clone(), now).await.unwrap();
-        let known = |key: &Key| publisher.catalog().load().keys.find(&key.digest).cloned();
+        let known = |key: &Key| publisher.catalog().load().keys.find(&key.secrets[0].digest).cloned();
         assert!(known(&gone).unwrap().key.state.is_revoked());
         assert!(known(&expired).is_some() && known(&gateway).is_none());
         assert_eq!(gauges(&metrics), ("1".into(), "1".into()));
@@ -197,7 +321,7 @@ mod tests {
         publisher.add(&brief, now);
         let running = known(&brief).unwrap().key.state.clone();
         assert_eq!(gauges(&metrics), ("2".into(), "1".into()));
-        publisher.recount(now.saturating_add(Duration::from_secs(1)));
+        publisher.tick(now.saturating_add(Duration::from_secs(1)));
         assert_eq!(gauges(&metrics), ("1".into(), "1".into()));
         publisher.revoke(&brief);
         publisher.revoke(&brief);

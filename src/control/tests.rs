@@ -14,10 +14,14 @@ use super::*;
 
 /// Opens a control plane on `dir`, and the journal that feeds it.
 pub(in crate::control) async fn open(dir: &Path) -> Result<(Control, Journal), OpenError> {
+    open_with(dir, Routing::default()).await
+}
+
+pub(in crate::control) async fn open_with(dir: &Path, routing: Routing) -> Result<(Control, Journal), OpenError> {
     let metrics = Arc::new(Metrics::new("test", 100).unwrap());
     let (journal, records) = Journal::new(8192, metrics.clone());
     let settings = Settings { data_dir: dir.into(), organization: "acme".into(), gateway: "edge-1".into() };
-    let configured = Configured { routing: Arc::default(), prices: Arc::default(), permissions: Arc::default() };
+    let configured = Configured { routing: Arc::new(routing), prices: Arc::default(), permissions: Arc::default() };
     Ok((Control::open(settings, configured, metrics, records).await?, journal))
 }
 

@@ -9,6 +9,7 @@ mod money; // nano-USD and pico-USD per token, in integers
 mod usage; // tokens by kind, and where the figures came from
 mod price; // the price table: usage × rates = cost
 mod permissions; // what a key, a team or the organization may use
+mod standing; // where a key is in its life
 mod secret; // a text that no log, error or Debug output can show
 mod time; // a moment in UTC
 mod verdict; // what became of a request
@@ -16,9 +17,10 @@ mod verdict; // what became of a request
 pub use key_text::{KeyDigest, KeyKind, KeyText, KeyTextError, Pepper};
 pub use money::{NanoUsd, PicoUsd};
 pub use name::{Name, NameError};
-pub use permissions::{Network, Pattern, PermissionError, Permissions};
+pub use permissions::{Network, Pattern, PermissionError, Permissions, PermissionsChange, present};
 pub use price::{Cost, ModelPrice, PriceTable, Rates, Tier};
 pub use secret::Secret;
+pub use standing::KeyStanding;
 pub use time::Timestamp;
 pub use usage::{Tokens, Usage, UsageSource};
 pub use verdict::{Ended, Verdict};

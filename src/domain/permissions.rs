@@ -26,6 +26,26 @@ pub struct Permissions {
     pub networks: Option<Vec<Network>>,
 }
 
+/// What is to change about permissions. A list that is absent stays; one that is there replaces the list, or lifts
+/// the restriction (`null`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermissionsChange {
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub models: Option<Option<Vec<Pattern>>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub providers: Option<Option<Vec<Pattern>>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Option<Vec<Pattern>>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub networks: Option<Option<Vec<Network>>>,
+}
+
+/// Tells a member that is absent (which serde leaves at its default, `None`) from one that is `null`.
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A text in which `*` stands for any characters and `?` for one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern(WildMatch);
@@ -70,6 +90,28 @@ impl Permissions {
     pub fn allow_address(&self, address: Option<IpAddr>) -> bool {
         let Some(networks) = &self.networks else { return true };
         address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+    }
+}
+
+impl PermissionsChange {
+    /// Lifts every restriction.
+    pub fn lift() -> Self {
+        Self { models: Some(None), providers: Some(None), endpoints: Some(None), networks: Some(None) }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        let Self { models, providers, endpoints, networks } = self;
+        models.is_none() && providers.is_none() && endpoints.is_none() && networks.is_none()
+    }
+
+    /// `before` with the changes.
+    pub fn applied_to(self, before: Permissions) -> Permissions {
+        Permissions {
+            models: self.models.unwrap_or(before.models),
+            providers: self.providers.unwrap_or(before.providers),
+            endpoints: self.endpoints.unwrap_or(before.endpoints),
+            networks: self.networks.unwrap_or(before.networks),
+        }
     }
 }
 
@@ -183,6 +225,17 @@ mod tests {
         assert!(allow("10.1.2.3") && allow("2001:db8::1") && allow("192.0.2.7") && allow("::ffff:10.0.0.1"));
         assert!(!allow("11.0.0.1") && !allow("192.0.2.8") && !allow("::1") && !office.allow_address(None));
         assert_eq!(Network::parse("192.0.2.7").unwrap().to_string(), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_change_leaves_what_it_does_not_name() {
+        let before = permissions(r#"{"models":["gpt-*"],"endpoints":["chat/*"]}"#);
+        let change = |json: &str| serde_json::from_str::<PermissionsChange>(json).unwrap();
+        let after = change(r#"{"models":null,"providers":["openai"]}"#).applied_to(before.clone());
+        assert_eq!(after, permissions(r#"{"endpoints":["chat/*"],"providers":["openai"]}"#));
+        assert_eq!(change("{}").applied_to(before.clone()), before);
+        assert!(PermissionsChange::lift().applied_to(before).allow_all());
+        assert_eq!(serde_json::to_string(&change(r#"{"models":null}"#)).unwrap(), r#"{"models":null}"#);
     }
 
     #[test]

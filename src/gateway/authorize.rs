@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Asked, Catalog, Choice, NoChoice, judge};
+use crate::catalog::{Asked, Catalog, Choice, NoChoice, NotServed, Wanted, choose, judge};
 use crate::protocol::Dialect;
-use crate::providers::Provider;
 
 use super::attribute::Account;
 use super::refusal::Refusal;
@@ -28,38 +27,20 @@ pub struct Listed {
     pub owner: Arc<str>,
 }
 
-/// What a request wants to use.
-pub struct Wanted<'a> {
-    pub dialect: Dialect,
-    pub model: &'a str,
-    /// The provider that the path names, if it names one.
-    pub addressed: Option<&'a str>,
-}
-
 /// Decides what can be decided before the body is read: may the account use this endpoint, from this address?
 pub fn authorize_entry(account: &Account, entry: &Entry, catalog: &Catalog) -> Result<(), Refusal> {
     let facts = &entry.facts;
     let asked = Asked { model: None, provider: None, endpoint: facts.endpoint, address: facts.address };
-    permit(account, &asked, catalog)
+    judge(catalog, &account.credential().key, &asked).map_err(Refusal::NotAllowed)
 }
 
 /// Decides whether the account may have what it wants, and from whom.
-pub fn authorize(account: &Account, wanted: &Wanted<'_>, entry: &Entry, catalog: &Catalog) -> Result<Grant, Refusal> {
-    let facts = &entry.facts;
-    let asked = Asked { model: Some(wanted.model), provider: None, endpoint: facts.endpoint, address: facts.address };
-    let addressed = wanted.addressed.and_then(|name| catalog.routing.provider(name));
-    let may_serve =
-        |provider: &Provider| permit(account, &Asked { provider: Some(&provider.name), ..asked }, catalog).is_ok();
-    let choice = catalog.routing.choose(wanted.dialect, wanted.model, addressed, may_serve);
-    // A model that is not allowed is refused as such, also where nobody serves it.
-    permit(account, &asked, catalog)?;
-    let choice = choice.map_err(|why| no_choice(&why, wanted))?;
-    permit(account, &Asked { provider: Some(&choice.provider.name), ..asked }, catalog)?;
-    Ok(Grant { choice: Some(choice) })
-}
-
-fn permit(account: &Account, asked: &Asked<'_>, catalog: &Catalog) -> Result<(), Refusal> {
-    judge(catalog, &account.credential().key, asked).map_err(Refusal::NotAllowed)
+pub fn authorize(account: &Account, wanted: &Wanted<'_>, catalog: &Catalog) -> Result<Grant, Refusal> {
+    match choose(catalog, &account.credential().key, wanted) {
+        Ok(choice) => Ok(Grant { choice: Some(choice) }),
+        Err(NotServed::Denied(denial)) => Err(Refusal::NotAllowed(denial)),
+        Err(NotServed::Nowhere(why)) => Err(no_choice(&why, wanted)),
+    }
 }
 
 /// The grant for what the gateway answers from its own knowledge.
@@ -107,8 +88,9 @@ impl std::fmt::Display for Quoted<'_> {
 pub fn listed_models(account: &Account, entry: &Entry, catalog: &Catalog, dialect: Dialect) -> Vec<Listed> {
     let routing = &catalog.routing;
     let granted = |model: &str| {
-        let wanted = Wanted { dialect, model, addressed: None };
-        authorize(account, &wanted, entry, catalog).ok().and_then(|grant| grant.choice)
+        let (endpoint, address) = (entry.facts.endpoint, entry.facts.address);
+        let wanted = Wanted { dialect, model, endpoint, address, addressed: None };
+        authorize(account, &wanted, catalog).ok().and_then(|grant| grant.choice)
     };
     let named = routing.models.iter().filter(|rule| rule.is_exact()).map(|rule| Arc::from(&*rule.name));
     let priced = catalog.prices.iter().filter(|price| {

@@ -63,7 +63,7 @@ impl Facts {
             time: now(),
             verdict,
             refusal,
-            key: KeyIdentity { id: key.id.clone(), name: key.name.clone(), series: key.state.series.clone() },
+            key: KeyIdentity { id: key.id.clone(), name: key.name.clone(), series: key.state.series() },
             team: key.team.as_ref().map(|team| team.name.clone()),
             organization: self.organization.clone(),
             credential: self.kind,

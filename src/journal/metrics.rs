@@ -4,11 +4,13 @@
 //! sets and by what the operator configured.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{self, MetricFamily};
@@ -36,6 +38,8 @@ const OVERHEAD_BUCKETS: [f64; 12] =
     [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1];
 /// Seconds; a group commit takes milliseconds on a healthy disk.
 const COMMIT_BUCKETS: [f64; 10] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0];
+/// Seconds; it waits for no disk and no network.
+const APPLY_BUCKETS: [f64; 10] = [0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1, 1.0];
 
 /// The kinds of `tokens_total`. They overlap as [`crate::domain::Tokens`] says: do not sum over them.
 const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", "reasoning"];
@@ -46,6 +50,8 @@ pub struct Metrics {
     rows: Vec<Row>,
     keys_max: usize,
     keys_named: AtomicUsize,
+    /// What keys beyond the maximum are counted as, by team: one for all of a team.
+    others: Mutex<HashMap<Arc<str>, Arc<KeySeries>>>,
     requests: IntCounterVec,
     tokens: IntCounterVec,
     cost: IntCounterVec,
@@ -65,6 +71,7 @@ pub struct Metrics {
     journal_capacity: IntGauge,
     journal_dropped: IntCounter,
     journal_commit: Histogram,
+    revocation_apply: Histogram,
     reload_success: IntGauge,
     reload_time: Gauge,
 }
@@ -117,6 +124,7 @@ impl Metrics {
         let metrics = Self {
             keys_max,
             keys_named: AtomicUsize::new(0),
+            others: Mutex::default(),
             requests: table.counters(
                 "requests_total",
                 "Requests that presented an authentic key, by the status their caller got (499: the caller left first).",
@@ -184,6 +192,11 @@ impl Metrics {
                 "Time one group of records took to become durable.",
                 &COMMIT_BUCKETS,
             )?,
+            revocation_apply: table.histogram(
+                "revocation_apply_seconds",
+                "From the moment a revocation, suspension or rotation was durable to the moment it held everywhere.",
+                &APPLY_BUCKETS,
+            )?,
             reload_success: table.gauge("config_reload_success", "Whether the last configuration read was taken over.")?,
             reload_time: table.float_gauge(
                 "config_reload_timestamp_seconds",
@@ -210,8 +223,17 @@ impl Metrics {
 
     /// The label values of a key. The first `keys_max` keys are told apart; teams always are.
     pub fn key_series(&self, key: &str, team: Option<&str>) -> Arc<KeySeries> {
-        let named = self.keys_named.fetch_add(1, Ordering::Relaxed) < self.keys_max;
-        Arc::new(KeySeries::detached(if named { key } else { OTHER }, team.unwrap_or(NONE)))
+        let team = team.unwrap_or(NONE);
+        if self.keys_named.fetch_add(1, Ordering::Relaxed) < self.keys_max {
+            return Arc::new(KeySeries::detached(key, team));
+        }
+        let mut others = self.others.lock();
+        if let Some(known) = others.get(team) {
+            return known.clone();
+        }
+        let series = Arc::new(KeySeries::detached(OTHER, team));
+        others.insert(series.team.clone(), series.clone());
+        series
     }
 
     /// Counts a record.
@@ -331,6 +353,11 @@ impl Metrics {
     /// How long one group of records took to become durable.
     pub fn journal_committed(&self, took: Duration) {
         self.journal_commit.observe(took.as_secs_f64());
+    }
+
+    /// How long something that takes away took from being durable to holding for every request.
+    pub fn revocation_applied(&self, took: Duration) {
+        self.revocation_apply.observe(took.as_secs_f64());
     }
 
     /// Records that were given up.

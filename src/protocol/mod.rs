@@ -46,6 +46,9 @@ impl Dialect {
 }
 
 impl Endpoint {
+    pub const ALL: [Self; 6] =
+        [Self::ChatCompletions, Self::Responses, Self::Embeddings, Self::Messages, Self::CountTokens, Self::Models];
+
     /// The name in events, permissions and metrics: the path without its version.
     pub fn label(self) -> &'static str {
         match self {

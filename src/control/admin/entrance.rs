@@ -1,24 +1,20 @@
 //! Who is asking: the socket's user, or the holder of an admin token.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::Method;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
-use subtle::ConstantTimeEq;
 
-use crate::control::store::{Actor, AdminToken};
+use crate::control::admin_tokens::AdminTokens;
+use crate::control::store::{Actor, AdminRole, AdminToken};
 use crate::domain::{KeyKind, KeyText, Pepper};
 
 use super::problem::Problem;
-
-/// The tokens that open the TCP entrance. They are held in memory: a stranger's guess costs no look-up.
-#[derive(Clone)]
-pub(in crate::control) struct AdminTokens(Arc<[AdminToken]>);
 
 /// Who an endpoint answers.
 #[derive(Clone, Debug)]
@@ -39,7 +35,7 @@ pub(super) fn of_socket(router: Router) -> Router {
 pub(super) fn of_tcp(router: Router, listen: SocketAddr, tokens: AdminTokens, pepper: Pepper) -> Router {
     router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
         let caller = match host_is_ours(&request, listen) {
-            true => tokens.caller(request.headers(), &pepper),
+            true => caller(&tokens, request.headers(), &pepper).and_then(|caller| permitted(caller, request.method())),
             false => Err(Problem::host_not_allowed()),
         };
         async move {
@@ -54,37 +50,29 @@ pub(super) fn of_tcp(router: Router, listen: SocketAddr, tokens: AdminTokens, pe
     }))
 }
 
-impl AdminTokens {
-    pub(in crate::control) fn new(tokens: Vec<AdminToken>) -> Self {
-        Self(tokens.into())
+fn caller(tokens: &AdminTokens, headers: &HeaderMap, pepper: &Pepper) -> Result<Caller, Problem> {
+    let missing = || Problem::unauthorized("token_missing", "send an admin token: `authorization: Bearer kt_admin_…`");
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(missing());
+    };
+    let (scheme, text) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(missing());
     }
+    let text = KeyText::parse(text).map_err(|error| Problem::unauthorized("token_malformed", error.to_string()))?;
+    if text.kind() != KeyKind::Admin {
+        return Err(Problem::unauthorized("token_wrong_kind", "this is no admin token: those begin with kt_admin_"));
+    }
+    let unknown = || Problem::unauthorized("token_unknown", "this admin token is not known here");
+    let token = tokens.find(&pepper.digest(text.expose())).ok_or_else(unknown)?;
+    Ok(Caller { actor: Actor::AdminToken(token.id.clone()), token: Some(token) })
+}
 
-    fn caller(&self, headers: &HeaderMap, pepper: &Pepper) -> Result<Caller, Problem> {
-        let missing =
-            || Problem::unauthorized("token_missing", "send an admin token: `authorization: Bearer kt_admin_…`");
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(missing());
-        };
-        let (scheme, text) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(missing)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(missing());
-        }
-        let text = KeyText::parse(text).map_err(|error| Problem::unauthorized("token_malformed", error.to_string()))?;
-        if text.kind() != KeyKind::Admin {
-            return Err(Problem::unauthorized(
-                "token_wrong_kind",
-                "this is no admin token: those begin with kt_admin_",
-            ));
-        }
-        let digest = pepper.digest(text.expose());
-        // Every token is compared to its end, so that the time taken tells nothing.
-        let fits = |token: &&AdminToken| bool::from(token.digest.0.ct_eq(&digest.0));
-        let found = self.0.iter().fold(None, |found, token| if fits(&token) { Some(token) } else { found });
-        let token =
-            found.ok_or_else(|| Problem::unauthorized("token_unknown", "this admin token is not known here"))?.clone();
-        Ok(Caller { actor: Actor::AdminToken(token.id.clone()), token: Some(token) })
-    }
+/// A viewer may read. What a method may change is up to its endpoint, so no endpoint can forget this.
+fn permitted(caller: Caller, method: &Method) -> Result<Caller, Problem> {
+    let may_change = caller.token.as_ref().is_none_or(|token| token.role == AdminRole::Admin);
+    if may_change || method.is_safe() { Ok(caller) } else { Err(Problem::role_insufficient()) }
 }
 
 /// Whether the request is addressed to a name or address that no stranger's web page can have for its own.

@@ -7,7 +7,10 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::routing::get;
 use tokio::sync::{broadcast, watch};
+
+use crate::catalog::CurrentCatalog;
 
 use super::ledger::Committed;
 use super::office::Office;
@@ -18,19 +21,19 @@ mod socket; // the socket in the data directory
 mod entrance; // who is asking: the socket's user, or the holder of an admin token
 mod extract; // reading requests, with every fault as a problem document
 mod problem; // every reason to say no, as RFC 9457 has it
+mod openapi; // all of it, described for programs
 pub mod v1; // the endpoints
 
 pub use problem::ProblemDocument;
 pub use serve::AdminServer;
 pub use socket::{BindError, SOCKET_FILE};
 
-pub(super) use entrance::AdminTokens;
-
 use problem::Problem;
 
 /// What endpoints work with.
 pub(crate) struct Admin {
     pub(super) office: Office,
+    pub(super) catalog: Arc<CurrentCatalog>,
     pub(super) keys: Arc<dyn KeyStore>,
     pub(super) events: Arc<dyn EventStore>,
     pub(super) live: broadcast::Sender<Committed>,
@@ -44,6 +47,7 @@ pub(crate) struct Admin {
 fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .nest("/v1", v1::router())
+        .route("/openapi.json", get(openapi::handler))
         .fallback(async || Problem::route_unknown())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(admin)

@@ -3,12 +3,13 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::office::OfficeError;
 use crate::control::store::StoreError;
 
 /// The form of every error that the admin API answers with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemDocument {
     /// `urn:keeptrusts:problem:` and the code.
     #[serde(rename = "type")]
@@ -74,6 +75,15 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)
     }
 
+    pub(super) fn role_insufficient() -> Self {
+        let detail = "this admin token has the role of a viewer, which may read and change nothing";
+        Self::new(StatusCode::FORBIDDEN, "role_insufficient", detail)
+    }
+
+    pub(super) fn team_unknown() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "team_unknown", OfficeError::TeamMissing.to_string())
+    }
+
     pub(super) fn host_not_allowed() -> Self {
         let detail = "the Host header names neither this machine's loopback nor the address the admin API listens on";
         Self::new(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", detail)
@@ -95,11 +105,24 @@ impl From<OfficeError> for Problem {
     fn from(error: OfficeError) -> Self {
         let detail = error.to_string();
         let invalid = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, detail.clone());
         match error {
             OfficeError::Name(_) | OfficeError::NamePrefix(_) => invalid("name_invalid"),
-            OfficeError::NameTaken(_) => Self::new(StatusCode::CONFLICT, "name_taken", detail),
+            OfficeError::NameTaken(_) => conflict("name_taken"),
             OfficeError::TeamUnknown => invalid("team_unknown"),
+            OfficeError::TeamMissing => Self::team_unknown(),
+            OfficeError::TeamInUse(_) => conflict("team_in_use"),
             OfficeError::ExpiryPast => invalid("expiry_past"),
+            OfficeError::ExpiryFar => invalid("expiry_far"),
+            OfficeError::Overlap => invalid("overlap_invalid"),
+            OfficeError::Permissions(_) => invalid("permissions_invalid"),
+            OfficeError::TooMany => invalid("tokens_invalid"),
+            OfficeError::KeyRevoked => conflict("token_revoked"),
+            OfficeError::KeyExpired => conflict("token_expired"),
+            OfficeError::RotationConflict => conflict("rotation_conflict"),
+            OfficeError::AdminTokenUnknown => Self::new(StatusCode::NOT_FOUND, "admin_token_unknown", detail),
+            OfficeError::AdminTokenLast => conflict("admin_token_last"),
+            OfficeError::AdminTokensMax => conflict("admin_tokens_max"),
             OfficeError::Reason => invalid("reason_invalid"),
             OfficeError::KeyUnknown => Self::token_unknown(),
             OfficeError::Random(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "random_failed", detail),

@@ -15,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::control::admin_tokens::AdminTokens;
 use crate::control::data_dir::DataDir;
-use crate::control::now;
-use crate::control::publish::Publisher;
+use crate::control::office::Office;
 use crate::domain::Pepper;
 
-use super::entrance::{self, AdminTokens};
+use super::entrance;
 use super::socket::{self, BindError, SOCKET_FILE};
 use super::{Admin, router, until_closing};
 
@@ -32,8 +32,10 @@ const CONNECTIONS_MAX: usize = 256;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long running requests may take to end at shutdown.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
-/// How often keys are counted that expired in the meantime.
-const RECOUNT_PERIOD: Duration = Duration::from_secs(5);
+/// How often running requests are told what expired in the meantime. Requests to come need not wait for it.
+const TICK_PERIOD: Duration = Duration::from_millis(500);
+/// How often it is written down when keys were used.
+const USES_PERIOD: Duration = Duration::from_secs(30);
 
 /// The admin API, bound to its socket and not yet answering.
 pub struct AdminServer {
@@ -41,7 +43,7 @@ pub struct AdminServer {
     socket: UnixListener,
     pub(super) tokens: AdminTokens,
     pub(super) pepper: Pepper,
-    publisher: Arc<Publisher>,
+    office: Office,
     closing: watch::Sender<bool>,
     data_dir: Arc<DataDir>,
 }
@@ -53,27 +55,30 @@ impl AdminServer {
         closing: watch::Sender<bool>,
         tokens: AdminTokens,
         pepper: Pepper,
-        publisher: Arc<Publisher>,
+        office: Office,
         data_dir: Arc<DataDir>,
     ) -> Result<Self, BindError> {
         let socket = socket::bind(data_dir.path())?;
-        Ok(Self { router: router(admin), socket, tokens, pepper, publisher, closing, data_dir })
+        Ok(Self { router: router(admin), socket, tokens, pepper, office, closing, data_dir })
     }
 
     /// Answers on the socket and on `listener` until `shutdown`, then lets running requests end.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let Self { router, socket, tokens, pepper, publisher, closing, data_dir } = self;
+        let Self { router, socket, tokens, pepper, office, closing, data_dir } = self;
         let listen: SocketAddr = listener.local_addr()?;
         let by_socket = answer(socket, entrance::of_socket(router.clone()), closing.subscribe());
         let by_tcp = answer(listener, entrance::of_tcp(router, listen, tokens, pepper), closing.subscribe());
         let until_shutdown = async {
             tokio::select! {
                 () = shutdown => {}
-                () = keep_counting(&publisher) => {}
+                () = keep_ticking(&office) => {}
+                () = keep_writing_uses(&office) => {}
             }
             closing.send_replace(true);
         };
         tokio::join!(by_socket, by_tcp, until_shutdown);
+        // The path of requests has ended before: there will be no further uses.
+        write_uses(&office).await;
         // Only so that nobody tries it in vain: the next start replaces it anyway.
         let _ = std::fs::remove_file(data_dir.path().join(SOCKET_FILE));
         Ok(())
@@ -125,12 +130,26 @@ async fn converse(
     }
 }
 
-/// Keeps the number of live keys true while some expire. Never returns.
-async fn keep_counting(publisher: &Publisher) {
-    let mut ticks = interval(RECOUNT_PERIOD);
+/// Lets what ends by itself end for running requests too. Never returns.
+async fn keep_ticking(office: &Office) {
+    let mut ticks = interval(TICK_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        publisher.recount(now());
+        office.tick();
+    }
+}
+
+/// Never returns.
+async fn keep_writing_uses(office: &Office) {
+    loop {
+        sleep(USES_PERIOD).await;
+        write_uses(office).await;
+    }
+}
+
+async fn write_uses(office: &Office) {
+    if let Err(error) = office.write_uses().await {
+        log::warn!("when keys were last used could not be written, and will be tried again: {error}");
     }
 }

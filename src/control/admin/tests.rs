@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response, header};
+use axum::http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::catalog::Routing;
 use crate::control::Control;
-use crate::control::tests::open;
+use crate::control::tests::{open, open_with};
 use crate::journal::{Journal, Opening, Record};
+use crate::providers::{BaseUrl, Kind, Provider};
 
 use super::{ProblemDocument, entrance};
 
@@ -36,6 +38,33 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let (control, journal) = open(dir.path()).await.unwrap();
         Self { control, journal, dir }
+    }
+
+    /// With one provider of OpenAI's kind.
+    pub(super) async fn with_provider() -> Self {
+        let base_url = BaseUrl::parse("http://127.0.0.1:9").unwrap();
+        let provider = Provider { name: "openai".into(), kind: Kind::OpenAi, base_url, credential: None };
+        let routing = Routing { providers: vec![Arc::new(provider)], models: Vec::new() };
+        let dir = tempfile::tempdir().unwrap();
+        let (control, journal) = open_with(dir.path(), routing).await.unwrap();
+        Self { control, journal, dir }
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: Value) -> Answer {
+        let request = Request::patch(path).header(header::CONTENT_TYPE, "application/json");
+        Answer::read(self.send(request.body(body.to_string().into()).unwrap()).await).await
+    }
+
+    /// The status that an empty request gets.
+    pub(super) async fn status(&self, method: Method, path: &str) -> u16 {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        self.send(request).await.status().as_u16()
+    }
+
+    pub(super) async fn call_by_tcp(&self, method: &str, path: &str, authorization: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost:41003");
+        let request = request.header(header::AUTHORIZATION, authorization);
+        Answer::read(self.send_by_tcp(request.body(Body::empty()).unwrap()).await).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {

@@ -4,14 +4,17 @@
 
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::domain::{KeyDigest, KeyKind, Timestamp, Verdict};
+use crate::catalog::LastUse;
+use crate::domain::{KeyDigest, KeyKind, KeyStanding, Permissions, Timestamp, Verdict};
 use crate::journal::{Event, Phase};
 
 pub(crate) mod sqlite; // the embedded default
@@ -41,6 +44,20 @@ pub(crate) trait KeyStore: Send + Sync {
     /// false.
     async fn revoke_key(&self, id: &str, revocation: Revocation, audit: Audit) -> Result<bool, StoreError>;
 
+    /// Like [`KeyStore::revoke_key`], for many at once: all of them or none. Tells which were changed.
+    async fn revoke_keys(&self, keys: Vec<(String, Audit)>, revocation: Revocation) -> Result<Vec<bool>, StoreError>;
+
+    /// Keeps a key's name, team, expiry and permissions, unless another live key has the name. False if the key
+    /// is revoked or there is none, and nothing was changed.
+    async fn update_key(&self, key: Key, audit: Audit) -> Result<bool, StoreError>;
+
+    /// Gives a key a new text. False if the key is revoked or has another newest text than expected, and nothing
+    /// was changed.
+    async fn rotate_key(&self, rotation: Rotation, audit: Audit) -> Result<bool, StoreError>;
+
+    /// Keeps when texts were used, where that is later than what is known.
+    async fn note_uses(&self, uses: Vec<NotedUse>) -> Result<(), StoreError>;
+
     /// Teams in the order they were made.
     async fn teams(&self, cursor: Option<i64>, limit: usize) -> Result<Page<Team>, StoreError>;
 
@@ -50,9 +67,19 @@ pub(crate) trait KeyStore: Send + Sync {
     /// Keeps a new team, unless another has its name.
     async fn create_team(&self, team: Team, audit: Audit) -> Result<(), StoreError>;
 
+    /// Keeps a team's permissions and suspension. False if there is no such team.
+    async fn update_team(&self, team: Team, audit: Audit) -> Result<bool, StoreError>;
+
+    /// Removes a team that no live key belongs to. Revoked keys that did belong to none afterwards.
+    async fn remove_team(&self, id: &str, audit: Audit) -> Result<TeamRemoval, StoreError>;
+
     async fn admin_tokens(&self) -> Result<Vec<AdminToken>, StoreError>;
 
+    /// Keeps a new admin token, unless another has its name.
     async fn create_admin_token(&self, token: AdminToken, audit: Audit) -> Result<(), StoreError>;
+
+    /// Removes an admin token, but never the last with the role of an admin.
+    async fn remove_admin_token(&self, id: &str, audit: Audit) -> Result<AdminTokenRemoval, StoreError>;
 
     /// The value that tells whether the pepper is still the one the digests were made under.
     async fn pepper_check(&self) -> Result<Option<KeyDigest>, StoreError>;
@@ -80,12 +107,55 @@ pub(crate) struct Key {
     pub(crate) kind: KeyKind,
     pub(crate) name: String,
     pub(crate) team: Option<TeamRef>,
+    pub(crate) permissions: Permissions,
+    /// Its texts, the newest last; at least one.
+    pub(crate) secrets: Vec<KeySecret>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) revocation: Option<Revocation>,
+}
+
+/// One text of a key.
+#[derive(Clone, Debug)]
+pub(crate) struct KeySecret {
+    /// `ks_…`: no secret.
+    pub(crate) id: String,
     pub(crate) digest: KeyDigest,
     /// The part of the clear text that lists may show.
     pub(crate) shown: String,
     pub(crate) created_at: Timestamp,
-    pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) revocation: Option<Revocation>,
+    /// When it stops being accepted, if it was rotated away.
+    pub(crate) valid_until: Option<Timestamp>,
+    pub(crate) last_use: Option<SecretUse>,
+}
+
+/// When, with what and from where a text was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretUse {
+    pub(crate) at: Timestamp,
+    pub(crate) client: String,
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// A use that this process noted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotedUse {
+    pub(crate) digest: KeyDigest,
+    pub(crate) last_use: LastUse,
+}
+
+/// A new text for a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Rotation {
+    /// The key's id.
+    pub(crate) key: String,
+    /// The id of what must be its newest text until now.
+    pub(crate) expected: String,
+    pub(crate) secret: KeySecret,
+    /// Which texts end when.
+    pub(crate) ends: Vec<(String, Timestamp)>,
+    /// Ended texts of which nothing is kept any more.
+    pub(crate) forgotten: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,11 +170,40 @@ pub(crate) struct TeamRef {
     pub(crate) name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Team {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) created_at: Timestamp,
+    pub(crate) permissions: Permissions,
+    pub(crate) suspended_at: Option<Timestamp>,
+}
+
+/// What became of a wish to remove a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TeamRemoval {
+    Removed,
+    Unknown,
+    InUse { keys: u64 },
+}
+
+/// What became of a wish to remove an admin token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminTokenRemoval {
+    Removed,
+    Unknown,
+    /// Without it nobody could change anything over TCP any more.
+    Last,
+}
+
+/// What the holder of an admin token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminRole {
+    /// Everything.
+    Admin,
+    /// Read.
+    Viewer,
 }
 
 /// A credential for the admin API.
@@ -115,6 +214,7 @@ pub(crate) struct AdminToken {
     pub(crate) digest: KeyDigest,
     pub(crate) shown: String,
     pub(crate) created_at: Timestamp,
+    pub(crate) role: AdminRole,
 }
 
 /// Who changes something.
@@ -146,6 +246,12 @@ pub(crate) struct Audit {
 pub(crate) struct KeyQuery {
     pub(crate) kind: Option<KeyKind>,
     pub(crate) revoked: Option<bool>,
+    /// The id of a team.
+    pub(crate) team: Option<String>,
+    /// Where in its life a key is at this time.
+    pub(crate) standing: Option<(KeyStanding, Timestamp)>,
+    /// Keys that were made before this time and not used since.
+    pub(crate) unused_since: Option<Timestamp>,
     pub(crate) cursor: Option<i64>,
     pub(crate) limit: usize,
 }
@@ -228,6 +334,39 @@ impl Key {
     /// Whether the key would be accepted at `now`.
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         self.revocation.is_none() && self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+
+    /// Agrees with what [`KeyStore::keys`] finds by it.
+    pub(crate) fn standing(&self, now: Timestamp) -> KeyStanding {
+        let until = now.saturating_add(KeyStanding::EXPIRING_WITHIN);
+        let overlaps = |secret: &KeySecret| secret.valid_until.is_some_and(|end| now < end);
+        if self.revocation.is_some() {
+            KeyStanding::Revoked
+        } else if !self.is_live(now) {
+            KeyStanding::Expired
+        } else if self.expires_at.is_some_and(|expires_at| expires_at <= until) {
+            KeyStanding::Expiring
+        } else if self.secrets.iter().any(overlaps) {
+            KeyStanding::Rotated
+        } else {
+            KeyStanding::Active
+        }
+    }
+
+    /// The text that the last rotation made.
+    pub(crate) fn newest(&self) -> Option<&KeySecret> {
+        self.secrets.last()
+    }
+}
+
+impl AdminRole {
+    pub const ALL: [Self; 2] = [Self::Admin, Self::Viewer];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Viewer => "viewer",
+        }
     }
 }
 

@@ -5,28 +5,39 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
 use crate::control::admin::extract::Json;
+use crate::control::admin::openapi::AdminRoleSchema;
+use crate::control::store::AdminRole;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhoAmI {
     /// As audit records name the caller: `socket`, or the id of the admin token.
     pub actor: String,
     /// The name of the admin token, if one was used.
     pub name: Option<String>,
+    /// What the caller may do: the socket's user everything.
+    #[schema(value_type = AdminRoleSchema)]
+    pub role: AdminRole,
     pub organization: String,
     pub gateway: String,
     pub version: String,
 }
 
+#[utoipa::path(
+    get, path = "/v1/whoami", operation_id = "whoami", tag = "whoami",
+    responses((status = 200, description = "The caller and this gateway", body = WhoAmI)),
+)]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
 ) -> Json<WhoAmI> {
     Json(WhoAmI {
         actor: caller.actor.label().into(),
+        role: caller.token.as_ref().map_or(AdminRole::Admin, |token| token.role),
         name: caller.token.map(|token| token.name),
         organization: admin.organization.to_string(),
         gateway: admin.gateway.to_string(),

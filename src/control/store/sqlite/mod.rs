@@ -16,13 +16,15 @@ use crate::domain::KeyDigest;
 use crate::journal::Event;
 
 use super::{
-    AdminToken, Audit, EventQuery, EventStore, Key, KeyQuery, KeyStore, Page, Revocation, StoreError, StoredEvent, Team,
+    AdminToken, AdminTokenRemoval, Audit, EventQuery, EventStore, Key, KeyQuery, KeyStore, NotedUse, Page, Revocation,
+    Rotation, StoreError, StoredEvent, Team, TeamRemoval,
 };
 use worker::Worker;
 
 mod open; // files, modes, pragmas, migrations
 mod worker; // one connection on one thread
 mod keys;
+mod secrets;
 mod teams;
 mod admin_tokens;
 mod audit;
@@ -69,6 +71,22 @@ impl KeyStore for SqliteStore {
         self.keys.call(move |db| audit::with(db, &audit, |db| keys::revoke(db, &id, &revocation))).await
     }
 
+    async fn revoke_keys(&self, keys: Vec<(String, Audit)>, revocation: Revocation) -> Result<Vec<bool>, StoreError> {
+        self.keys.call(move |db| audit::with_each(db, &keys, |db, id| keys::revoke(db, id, &revocation))).await
+    }
+
+    async fn update_key(&self, key: Key, audit: Audit) -> Result<bool, StoreError> {
+        self.keys.call(move |db| audit::with(db, &audit, |db| keys::update(db, &key))).await
+    }
+
+    async fn rotate_key(&self, rotation: Rotation, audit: Audit) -> Result<bool, StoreError> {
+        self.keys.call(move |db| audit::with(db, &audit, |db| secrets::rotate(db, &rotation))).await
+    }
+
+    async fn note_uses(&self, uses: Vec<NotedUse>) -> Result<(), StoreError> {
+        self.keys.call(move |db| secrets::note_uses(db, &uses)).await
+    }
+
     async fn teams(&self, cursor: Option<i64>, limit: usize) -> Result<Page<Team>, StoreError> {
         self.keys.call(move |db| teams::list(db, cursor, limit)).await
     }
@@ -83,6 +101,16 @@ impl KeyStore for SqliteStore {
         Ok(())
     }
 
+    async fn update_team(&self, team: Team, audit: Audit) -> Result<bool, StoreError> {
+        self.keys.call(move |db| audit::with(db, &audit, |db| teams::update(db, &team))).await
+    }
+
+    async fn remove_team(&self, id: &str, audit: Audit) -> Result<TeamRemoval, StoreError> {
+        let id = id.to_owned();
+        let removed = |removal: &_| *removal == TeamRemoval::Removed;
+        self.keys.call(move |db| audit::with_if(db, &audit, removed, |db| teams::remove(db, &id))).await
+    }
+
     async fn admin_tokens(&self) -> Result<Vec<AdminToken>, StoreError> {
         self.keys.call(|db| admin_tokens::list(db)).await
     }
@@ -92,6 +120,12 @@ impl KeyStore for SqliteStore {
             move |db: &mut Connection| audit::with(db, &audit, |db| admin_tokens::insert(db, &token).map(|()| true));
         self.keys.call(insert).await?;
         Ok(())
+    }
+
+    async fn remove_admin_token(&self, id: &str, audit: Audit) -> Result<AdminTokenRemoval, StoreError> {
+        let id = id.to_owned();
+        let removed = |removal: &_| *removal == AdminTokenRemoval::Removed;
+        self.keys.call(move |db| audit::with_if(db, &audit, removed, |db| admin_tokens::remove(db, &id))).await
     }
 
     async fn pepper_check(&self) -> Result<Option<KeyDigest>, StoreError> {

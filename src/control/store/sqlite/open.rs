@@ -12,7 +12,7 @@ const KEYS_FILE: &str = "keeptrusts.db";
 const EVENTS_FILE: &str = "events.db";
 
 /// Each text brings the schema one version up. They are never changed once released, only added to.
-const KEYS_SCHEMA: [&str; 1] = [include_str!("keys_1.sql")];
+const KEYS_SCHEMA: [&str; 2] = [include_str!("keys_1.sql"), include_str!("keys_2.sql")];
 const EVENTS_SCHEMA: [&str; 1] = [include_str!("events_1.sql")];
 
 /// How long a connection waits for another one, such as an operator's `sqlite3`, before it fails.

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::control::data_dir::DataDir;
 use crate::control::store::conformance::{self, audit, event, key};
-use crate::control::store::{EventStore, KeyStore, Revocation, StoreError};
+use crate::control::store::{AdminRole, EventStore, KeyStore, Revocation, StoreError};
 use crate::domain::Timestamp;
 
 use super::SqliteStore;
@@ -103,6 +103,42 @@ async fn what_was_kept_is_there_after_a_restart() {
     store.create_key(key("jane", 1), audit("key.create")).await.unwrap();
     drop(store);
     assert!(open().find_key("jane").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = Arc::new(DataDir::open(dir.path()).unwrap());
+    let old = Connection::open(dir.path().join("keeptrusts.db")).unwrap();
+    old.execute_batch(include_str!("keys_1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO teams (id, name, created_at) VALUES ('team_1', 'frontend', 1);
+         INSERT INTO keys (seq, id, kind, name, team_id, digest, shown, created_at, expires_at, revoked_at, revoke_reason)
+         VALUES (3, 'ak_gone', 'access', 'jane', NULL, zeroblob(32), 'kt_ak_0000', 5, NULL, 9, 'left'),
+                (7, 'ak_jane', 'access', 'jane', 'team_1', randomblob(32), 'kt_ak_1111', 6, 77, NULL, NULL);
+         INSERT INTO admin_tokens (id, name, digest, shown, created_at)
+         VALUES ('adm_1', 'first', zeroblob(32), 'kt_admin_1', 1);
+         INSERT INTO audit (time, actor, action, target, detail) VALUES (5, 'socket', 'key.create', 'ak_gone', '{}');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let store = SqliteStore::open(data_dir).unwrap();
+    let jane = store.find_key("jane").await.unwrap().unwrap();
+    assert_eq!((&*jane.id, jane.expires_at), ("ak_jane", Some(Timestamp::from_micros(77))));
+    assert_eq!(jane.team.as_ref().map(|team| &*team.name), Some("frontend"));
+    assert!(jane.permissions.allow_all());
+    let [text] = &jane.secrets[..] else { panic!("{:?}", jane.secrets) };
+    assert_eq!((&*text.id, &*text.shown, text.created_at.as_micros()), ("ks_jane", "kt_ak_1111", 6));
+    let gone = store.find_key("ak_gone").await.unwrap().unwrap();
+    assert_eq!((gone.secrets[0].digest.0, gone.revocation.unwrap().reason), ([0; 32], Some("left".into())));
+    assert_eq!(store.admin_tokens().await.unwrap()[0].role, AdminRole::Admin);
+    assert_eq!(store.find_team("frontend").await.unwrap().unwrap().suspended_at, None);
+    assert!(matches!(store.create_key(key("jane", 1), audit("key.create")).await, Err(StoreError::NameTaken)));
+    let db = Connection::open(dir.path().join("keeptrusts.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM audit"), 1);
+    assert_eq!(count("SELECT count(*) FROM pragma_foreign_key_check"), 0);
 }
 
 #[tokio::test]

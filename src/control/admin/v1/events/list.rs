@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::control::admin::Admin;
 use crate::control::admin::extract::Json;
@@ -12,9 +13,10 @@ use crate::control::admin::v1::limit;
 use crate::control::store::{EventFilter, EventOrder, EventQuery, Position};
 use crate::domain::Timestamp;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventList {
     /// Each as it was recorded, of the form `keeptrusts.event/1`.
+    #[schema(value_type = Vec<Object>)]
     pub events: Vec<Box<RawValue>>,
     /// The `cursor` of the next page; absent after the last.
     pub next_cursor: Option<String>,

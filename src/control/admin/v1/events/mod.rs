@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::control::admin::Admin;
 use crate::control::admin::extract::Query;
@@ -16,10 +17,12 @@ use crate::journal::Phase;
 pub mod list;
 mod follow;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ReadEvents {
     /// Only events from this time on.
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// The id or name of a key.
     key: Option<String>,
@@ -27,18 +30,29 @@ pub(in crate::control::admin) struct ReadEvents {
     /// The model as it was asked for.
     model: Option<String>,
     provider: Option<String>,
+    /// PASS, REDACT, BLOCK, DENY or ERROR.
+    #[param(value_type = Option<String>)]
     verdict: Option<Verdict>,
+    /// INPUT or OUTPUT.
+    #[param(value_type = Option<String>)]
     phase: Option<Phase>,
     /// In a list: how many. When following: how many of the past, the newest ones.
     limit: Option<usize>,
     /// In a list only: where the page begins.
     cursor: Option<String>,
+    /// Do not end, but send events as they are recorded (`text/event-stream`).
     #[serde(default)]
     follow: bool,
     /// When following only: everything that was recorded after the event with this number.
     after: Option<i64>,
 }
 
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "read_events", tag = "events", params(ReadEvents),
+    responses((status = 200, description = "The newest events first; with `follow`, a stream of them", content(
+        (list::EventList = "application/json"), (String = "text/event-stream"),
+    ))),
+)]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Query(asked): Query<ReadEvents>,

@@ -6,27 +6,41 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
 use crate::control::admin::extract::Json;
+use crate::control::admin::openapi::PermissionsSchema;
 use crate::control::admin::problem::Problem;
+use crate::control::office::NewTeam;
+use crate::domain::Permissions;
 
-use super::Team;
+use super::ChangedTeam;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTeam {
     pub name: String,
+    /// What is not named is not restricted.
+    #[serde(default, skip_serializing_if = "Permissions::allow_all")]
+    #[schema(value_type = PermissionsSchema, required = false)]
+    pub permissions: Permissions,
 }
 
+#[utoipa::path(
+    post, path = "/v1/teams", operation_id = "create_team", tag = "teams", request_body = CreateTeam,
+    responses((status = 201, description = "The team", body = ChangedTeam)),
+)]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
     Json(asked): Json<CreateTeam>,
-) -> Result<(StatusCode, Json<Team>), Problem> {
-    let team = admin.office.create_team(asked.name, caller.actor).await?;
-    Ok((StatusCode::CREATED, Json(team.into())))
+) -> Result<(StatusCode, Json<ChangedTeam>), Problem> {
+    let CreateTeam { name, permissions } = asked;
+    let team = admin.office.create_team(NewTeam { name, permissions }, caller.actor).await?;
+    let warnings = admin.office.warnings(&team.permissions);
+    Ok((StatusCode::CREATED, Json(ChangedTeam { team: team.into(), warnings })))
 }
 
 #[cfg(test)]

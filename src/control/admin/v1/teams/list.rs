@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::control::admin::Admin;
 use crate::control::admin::extract::{Json, Query};
@@ -12,20 +13,25 @@ use crate::control::admin::v1::limit;
 
 use super::Team;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ListTeams {
     limit: Option<usize>,
     cursor: Option<i64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TeamList {
     pub teams: Vec<Team>,
     /// The `cursor` of the next page; absent after the last.
     pub next_cursor: Option<i64>,
 }
 
+#[utoipa::path(
+    get, path = "/v1/teams", operation_id = "list_teams", tag = "teams", params(ListTeams),
+    responses((status = 200, description = "Teams in the order they were made", body = TeamList)),
+)]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Query(asked): Query<ListTeams>,

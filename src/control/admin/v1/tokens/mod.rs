@@ -1,35 +1,71 @@
 //! Access keys and gateway keys. Commands call them keys.
 
-use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::catalog::{Catalog, LastUse};
+use crate::control::admin::openapi::{PermissionsSchema, TokenStateSchema};
 use crate::control::office::NewKeyKind;
-use crate::control::store::Key;
-use crate::domain::{KeyKind, Timestamp};
+use crate::control::store::{Key, KeySecret};
+use crate::domain::{KeyKind, Permissions, Timestamp};
 
 pub mod create;
 pub mod list;
 pub mod show;
+pub mod update;
+pub mod rotate;
 pub mod revoke;
 
-/// A key as lists show it; its text is not among them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub use crate::domain::KeyStanding as TokenState;
+
+/// A key as lists show it; its texts are not among it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     pub id: String,
     pub name: String,
-    /// The first characters of the key's text.
+    /// The first characters of the key's newest text.
     pub shown: String,
+    /// The name of its team.
     pub team: Option<String>,
     #[serde(rename = "type")]
     pub kind: TokenKind,
+    #[schema(value_type = TokenStateSchema)]
     pub state: TokenState,
+    #[schema(value_type = PermissionsSchema)]
+    pub permissions: Permissions,
+    /// Its texts, the newest last. Two of them are accepted while a rotation overlaps.
+    pub secrets: Vec<TokenSecret>,
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked_at: Option<Timestamp>,
     pub revoke_reason: Option<String>,
 }
 
+/// One text of a key: not the text itself, but how long it is accepted and when it was used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenSecret {
+    pub id: String,
+    /// The first characters of the text.
+    pub shown: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it stops being accepted, or did; absent for the newest.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub valid_until: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
+    pub last_client: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub last_address: Option<IpAddr>,
+}
+
 /// What a key is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenKind {
     /// Authorises traffic through a gateway.
@@ -39,34 +75,39 @@ pub enum TokenKind {
     Gateway,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenState {
-    Active,
-    Expired,
-    Revoked,
-}
-
 impl Token {
-    pub(super) fn of(key: Key, now: Timestamp) -> Self {
-        let state = match &key.revocation {
-            Some(_) => TokenState::Revoked,
-            None if key.is_live(now) => TokenState::Active,
-            None => TokenState::Expired,
-        };
+    /// `catalog` knows of uses that are not written yet.
+    pub(super) fn of(key: Key, catalog: &Catalog, now: Timestamp) -> Self {
+        let state = key.standing(now);
         let (revoked_at, revoke_reason) = key.revocation.map(|revoked| (revoked.time, revoked.reason)).unzip();
         Self {
             id: key.id,
             name: key.name,
-            shown: key.shown,
+            shown: key.secrets.last().map(|secret| secret.shown.clone()).unwrap_or_default(),
             team: key.team.map(|team| team.name),
             kind: TokenKind::of(key.kind),
             state,
+            permissions: key.permissions,
+            secrets: key.secrets.into_iter().map(|secret| TokenSecret::of(secret, catalog)).collect(),
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at,
             revoke_reason: revoke_reason.flatten(),
         }
+    }
+}
+
+impl TokenSecret {
+    fn of(secret: KeySecret, catalog: &Catalog) -> Self {
+        let noted = catalog.keys.find(&secret.digest).and_then(|credential| credential.secret.last_use());
+        let stored = secret.last_use.filter(|stored| noted.is_none_or(|noted| noted.at < stored.at));
+        let (last_used_at, last_client, last_address) = match (stored, noted) {
+            (Some(stored), _) => (Some(stored.at), Some(stored.client), stored.address),
+            (None, Some(LastUse { at, client, address })) => (Some(at), Some(client.to_owned()), address),
+            (None, None) => (None, None, None),
+        };
+        let KeySecret { id, shown, created_at, valid_until, .. } = secret;
+        Self { id, shown, created_at, valid_until, last_used_at, last_client, last_address }
     }
 }
 
@@ -80,16 +121,6 @@ impl TokenKind {
     fn of(kind: KeyKind) -> Self {
         // Admin tokens are kept elsewhere and never come here.
         if kind == KeyKind::Gateway { Self::Gateway } else { Self::Access }
-    }
-}
-
-impl TokenState {
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
@@ -14,13 +15,15 @@ use crate::control::now;
 
 use super::Token;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct RevokeToken {
+    /// Why, for the audit record.
     reason: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RevokedToken {
     #[serde(flatten)]
     pub token: Token,
@@ -32,6 +35,11 @@ pub struct RevokedToken {
     pub applied_ms: f64,
 }
 
+#[utoipa::path(
+    delete, path = "/v1/tokens/{id}", operation_id = "revoke_token", tag = "tokens",
+    params(("id" = String, Path, description = "The key's id or name"), RevokeToken),
+    responses((status = 200, description = "No request with the key passes any more", body = RevokedToken)),
+)]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Extension(caller): Extension<Caller>,
@@ -40,7 +48,7 @@ pub(in crate::control::admin) async fn handler(
 ) -> Result<Json<RevokedToken>, Problem> {
     let revoked = admin.office.revoke_key(id_or_name, asked.reason, caller.actor).await?;
     Ok(Json(RevokedToken {
-        token: Token::of(revoked.key, now()),
+        token: Token::of(revoked.key, &admin.catalog.load(), now()),
         already_revoked: revoked.already,
         // The catalog it was published to belongs to this process's gateway.
         gateways: 1,

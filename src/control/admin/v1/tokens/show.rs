@@ -11,12 +11,17 @@ use crate::control::now;
 
 use super::Token;
 
+#[utoipa::path(
+    get, path = "/v1/tokens/{id}", operation_id = "show_token", tag = "tokens",
+    params(("id" = String, Path, description = "The key's id or name")),
+    responses((status = 200, description = "The key; never its text", body = Token)),
+)]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Path(id_or_name): Path,
 ) -> Result<Json<Token>, Problem> {
     let key = admin.keys.find_key(&id_or_name).await?.ok_or_else(Problem::token_unknown)?;
-    Ok(Json(Token::of(key, now())))
+    Ok(Json(Token::of(key, &admin.catalog.load(), now())))
 }
 
 #[cfg(test)]
