@@ -108,7 +108,7 @@ impl App {
         let configured = Configured {
             routing: Arc::new(config.routing),
             prices: Arc::new(config.prices),
-            permissions: Arc::default(),
+            permissions: Arc::new(config.permissions),
         };
         let control = office.block_on(Control::open(settings, configured, metrics, records));
         let Control { catalog, pepper, first_admin_token, admin, ledger } = control.map_err(StartError::Control)?;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::domain::Name;
+use crate::domain::{Name, Network, Pattern, PermissionError, Permissions};
 use crate::gateway::{Access, CutForm, Settings, Timeouts};
 use crate::providers::{BaseUrl, Kind};
 
@@ -36,6 +36,7 @@ pub(super) struct Written {
     pub(super) providers: Vec<WrittenProvider>,
     pub(super) models: Vec<WrittenModel>,
     pub(super) prices: Option<Placed<PathBuf>>,
+    pub(super) permissions: Permissions,
     pub(super) path: Settings,
     pub(super) counts: Counts,
     pub(super) log: Log,
@@ -80,6 +81,7 @@ impl Written {
             let [edge, admin, metrics] = file
                 .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listen.optional(name, address)));
             let path = |text: &str| files::path_from(directory, text);
+            let (permissions, access) = file.section("access", |section| (permissions(section), access(section)));
             Self {
                 organization: file.optional("organization", name),
                 gateway: file.optional("gateway", name),
@@ -90,7 +92,8 @@ impl Written {
                 providers: file.entries("providers", |name, section| provider(name, section, directory)),
                 models: file.items("models", model),
                 prices: file.section("prices", |prices| prices.optional("file", path)),
-                path: path_settings(file),
+                permissions,
+                path: path_settings(file, access),
                 counts: counts(file),
                 log: file.section("log", log_settings),
             }
@@ -160,7 +163,31 @@ fn model_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn path_settings(file: &Section<'_>) -> Settings {
+/// What the whole organization may use.
+fn permissions(section: &Section<'_>) -> Permissions {
+    Permissions {
+        models: allowed(section, "models", Pattern::parse),
+        providers: allowed(section, "providers", Pattern::parse),
+        endpoints: allowed(section, "endpoints", Pattern::parse),
+        networks: allowed(section, "networks", Network::parse),
+    }
+}
+
+/// A list of what is allowed; none if it is not written, and then anything is.
+fn allowed<T>(
+    section: &Section<'_>,
+    name: &'static str,
+    parse: impl Fn(&str) -> Result<T, PermissionError>,
+) -> Option<Vec<T>> {
+    let written = section.texts(name, |text| parse(text).map_err(|error| error.to_string()))?;
+    if written.len() > Permissions::ENTRIES_MAX {
+        let place = section.place().at(format!("{}.{name}", section.place().setting));
+        section.report().fault(&place, format!("at most {} entries; use patterns", Permissions::ENTRIES_MAX));
+    }
+    Some(written.into_iter().map(|entry| entry.value).collect())
+}
+
+fn path_settings(file: &Section<'_>, access: Access) -> Settings {
     let default = Settings::default();
     let (body_bytes_max, kept) = file.section("limits", |limits| {
         (
@@ -171,7 +198,7 @@ fn path_settings(file: &Section<'_>) -> Settings {
     Settings {
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
-        access: file.section("access", access),
+        access,
         cut: file.section("streams", cut_form),
         timeouts: file.section("timeouts", timeouts),
     }

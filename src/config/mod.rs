@@ -17,7 +17,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::catalog::Routing;
-use crate::domain::{Name, PriceTable};
+use crate::domain::{Name, Permissions, PriceTable};
 use crate::gateway;
 use crate::telemetry::LogFormat;
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub routing: Routing,
     pub prices: PriceTable,
+    /// What the whole organization may use.
+    pub permissions: Permissions,
     pub path: gateway::Settings,
     /// How many keys metrics tell apart.
     pub metrics_keys_max: usize,

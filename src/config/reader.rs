@@ -128,6 +128,16 @@ impl<'a> Section<'a> {
         list.unwrap_or_default().into_iter().filter_map(read_text).collect()
     }
 
+    /// A list of texts that may be left out; one that is written may be empty.
+    pub(super) fn texts<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<Placed<T>>> {
+        let list = self.list(name)?;
+        Some(list.into_iter().filter_map(|(place, node)| self.parse_scalar(node, place, &parse)).collect())
+    }
+
     /// Whether something was written under `name`, right or wrong.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.iter().any(|member| member.name == name)

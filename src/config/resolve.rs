@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::catalog::{ModelRule, Routing};
+use crate::catalog::{ModelRule, Routing, unmatched};
 use crate::domain::{Name, PriceTable, Secret};
 use crate::providers::{BaseUrl, Kind, Provider};
 
@@ -72,13 +72,18 @@ pub(super) fn resolve(
     let (providers, references) = providers(&written.providers, environment, report);
     let models = models(&written.models, &written.providers, &providers, report);
     let (prices, price_source) = price_table(written.prices.as_ref(), report);
+    let routing = Routing { providers, models };
+    for sentence in unmatched(&written.permissions, &routing, &prices) {
+        report.warn(&report.place(0, "access"), sentence);
+    }
     Config {
         organization: organization.unwrap_or_else(|| own_name("default")),
         gateway: gateway.unwrap_or_else(|| gateway_name(environment)),
         listen: listen(&written, &overrides, report),
         data_dir: data_dir(&written, overrides, environment, report),
-        routing: Routing { providers, models },
+        routing,
         prices,
+        permissions: written.permissions,
         path: written.path,
         metrics_keys_max: written.counts.metrics_keys_max,
         journal_capacity: written.counts.journal_capacity,

@@ -36,6 +36,7 @@ impl Config {
         writeln!(out, "data_dir: {}", quoted(&self.data_dir.display().to_string()))?;
         self.write_routing(out)?;
         self.write_prices(out)?;
+        self.write_access(out)?;
         self.write_limits(out)
     }
 
@@ -58,15 +59,30 @@ impl Config {
         }
     }
 
+    /// A list that is not there allows anything; an empty one would allow nothing.
+    fn write_access(&self, out: &mut String) -> std::fmt::Result {
+        fn list<T: ToString>(out: &mut String, name: &str, entries: &Option<Vec<T>>) -> std::fmt::Result {
+            let Some(entries) = entries else { return Ok(()) };
+            let entries: Vec<_> = entries.iter().map(|entry| quoted(&entry.to_string())).collect();
+            writeln!(out, "  {name}: [{}]", entries.join(", "))
+        }
+        let permissions = &self.permissions;
+        let access = &self.path.access;
+        let passthrough = if access.provider_key_passthrough { "allow" } else { "off" };
+        writeln!(out, "access:")?;
+        list(out, "models", &permissions.models)?;
+        list(out, "providers", &permissions.providers)?;
+        list(out, "endpoints", &permissions.endpoints)?;
+        list(out, "networks", &permissions.networks)?;
+        writeln!(out, "  provider_key_passthrough: {passthrough}")?;
+        writeln!(out, "  failures_per_minute: {}", access.failures_per_minute)
+    }
+
     fn write_limits(&self, out: &mut String) -> std::fmt::Result {
         let timeouts = &self.path.timeouts;
         writeln!(out, "limits:")?;
         writeln!(out, "  body_bytes_max: {}", show_size(self.path.body_bytes_max))?;
         writeln!(out, "  upstream_connections_kept: {}", self.path.upstream_connections_kept)?;
-        let access = &self.path.access;
-        let passthrough = if access.provider_key_passthrough { "allow" } else { "off" };
-        writeln!(out, "access:\n  provider_key_passthrough: {passthrough}")?;
-        writeln!(out, "  failures_per_minute: {}", access.failures_per_minute)?;
         writeln!(out, "streams:\n  cut: {}", self.path.cut.label())?;
         writeln!(out, "timeouts:")?;
         writeln!(out, "  body: {}", show_duration(timeouts.body))?;

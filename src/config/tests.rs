@@ -286,6 +286,30 @@ log: {format: json, level: debug}
 }
 
 #[test]
+fn what_the_organization_may_use_is_a_list_or_anything() {
+    assert!(read("access: {}\n").permissions.allow_all());
+    let config = read("access: {models: [\"gpt-*\"], endpoints: [], networks: [10.0.0.0/8, \"::1\"]}\n");
+    let Permissions { models, providers, endpoints, networks } = &config.permissions;
+    assert_eq!((models.as_ref().unwrap().len(), providers.is_none(), endpoints.as_ref().unwrap().len()), (1, true, 0));
+    assert_eq!(networks.as_ref().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1"]);
+    assert!(config.show().contains("access:\n  models: [\"gpt-*\"]\n  endpoints: []\n"), "{}", config.show());
+    assert_eq!(
+        faults_of(
+            "access:\n  model: [x]\n  models: [\"a b\"]\n  networks: [10.0.0.1/8, 10.0.0/8]\n  providers: openai\n"
+        ),
+        [
+            "access.model: unknown setting; did you mean models?",
+            "access.models[0]: a pattern has no spaces and no control characters",
+            "access.networks[0]: the address has bits beyond its prefix: write the network's first address",
+            "access.networks[1]: not an address or a network: write 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32",
+            "access.providers: expected a list, `[…]` or a line with - for each",
+        ]
+    );
+    let told = warnings(&read("access: {providers: [opnai]}\n"));
+    assert!(told.iter().any(|warning| warning.contains("\"opnai\" matches no configured provider")), "{told:?}");
+}
+
+#[test]
 fn listeners_cannot_share_a_port() {
     assert_eq!(
         faults("version: 1\nlisten:\n  edge: 0.0.0.0:41003\n  metrics: 127.0.0.1:0\n"),
