@@ -118,6 +118,11 @@ impl Client {
         self.call(Method::POST, path, body.into()).await
     }
 
+    pub(super) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CallError> {
+        let body = serde_json::to_vec(body).map_err(|error| CallError::Garbled(error.to_string()))?;
+        self.call(Method::PATCH, path, body.into()).await
+    }
+
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         self.call(Method::DELETE, path, Bytes::new()).await
     }

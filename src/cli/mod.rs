@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod gateway; // kt gateway run
-mod keys; // kt keys create|list|show|revoke
-mod teams; // kt teams create|list
+mod keys; // kt keys create|list|show|update|rotate|revoke|check
+mod teams; // kt teams create|list|show|update|suspend|resume|delete
+mod admin_tokens; // kt admin-tokens create|list|revoke
+mod explain; // kt explain
 mod events; // kt events tail|list
 mod config; // kt config check|show
 mod demo; // kt demo
@@ -16,6 +18,7 @@ mod mock_provider; // kt mock-provider
 mod completions; // kt completions
 mod client; // the running gateway's admin API, by its socket or by URL
 mod output; // tables, JSON and times on standard output
+mod permissions; // what a key or a team may use, as options and as facts
 mod moment; // `90d`, `15m` and times as people write them
 
 /// An edge gateway for AI traffic: access keys, metering, audit events and metrics
@@ -31,12 +34,17 @@ enum Command {
     /// Run the gateway
     #[command(arg_required_else_help = true)]
     Gateway(gateway::Gateway),
-    /// Make, list, show and revoke access keys and gateway keys
+    /// Make, list, show, change, rotate and revoke access keys and gateway keys
     #[command(visible_alias = "tokens", arg_required_else_help = true)]
     Keys(keys::Keys),
-    /// Make and list teams
+    /// Make, list, show, change, suspend and delete teams
     #[command(arg_required_else_help = true)]
     Teams(teams::Teams),
+    /// Make, list and revoke the tokens that open the admin API over TCP
+    #[command(arg_required_else_help = true)]
+    AdminTokens(admin_tokens::AdminTokens),
+    /// Say which rule would admit or refuse a call
+    Explain(explain::Explain),
     /// Read the audit log, or follow it live
     #[command(arg_required_else_help = true)]
     Events(events::Events),
@@ -80,6 +88,8 @@ impl Cli {
         match self.command {
             Command::Keys(keys) => block_on(keys.run()),
             Command::Teams(teams) => block_on(teams.run()),
+            Command::AdminTokens(tokens) => block_on(tokens.run()),
+            Command::Explain(explain) => block_on(explain.run()),
             Command::Events(events) => block_on(events.run()),
             Command::Gateway(gateway) => gateway.run(),
             Command::Config(config) => config.run(),

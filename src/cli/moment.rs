@@ -38,6 +38,12 @@ impl Moment {
     }
 }
 
+/// Reads a span, or `0` for none.
+pub(super) fn span_or_none(text: &str) -> Result<Duration, String> {
+    let found = if ["0", "0s"].contains(&text) { Some(Duration::ZERO) } else { span(text) };
+    found.ok_or_else(|| "write a span such as 24h or 7d, or 0".into())
+}
+
 fn span(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -66,6 +72,9 @@ mod tests {
         assert_eq!(seconds("90d"), Some(7_776_000));
         assert_eq!(seconds("1h30m"), Some(5400));
         assert_eq!(seconds("2w"), Some(1_209_600));
+        assert_eq!(span_or_none("0"), Ok(Duration::ZERO));
+        assert_eq!(span_or_none("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(span_or_none("").is_err() && span_or_none("-1h").is_err() && span_or_none("24").is_err());
         let day = Timestamp::parse("2026-01-31T00:00:00Z").unwrap();
         assert_eq!(Moment::parse("2026-01-31"), Ok(Moment::Time(day)));
         assert_eq!(Moment::parse("2026-01-31T01:00:00+01:00"), Ok(Moment::Time(day)));

@@ -2,12 +2,14 @@
 
 use clap::{Args, Subcommand};
 
-use crate::control::admin::v1::teams::Team;
 use crate::control::admin::v1::teams::create::CreateTeam;
 use crate::control::admin::v1::teams::list::TeamList;
+use crate::control::admin::v1::teams::update::UpdateTeam;
+use crate::control::admin::v1::teams::{ChangedTeam, Team};
 
-use super::client::{Client, Gateway, with_query};
-use super::{Error, output};
+use super::client::{Client, Gateway, escaped, with_query};
+use super::permissions::{Allowed, List};
+use super::{Error, output, permissions};
 
 #[derive(Debug, Args)]
 pub(super) struct Teams {
@@ -24,6 +26,8 @@ enum Command {
         /// What the team is called in keys, events and metrics
         #[arg(long)]
         name: String,
+        #[command(flatten)]
+        allowed: Allowed,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -34,26 +38,92 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show one team
+    Show(Which),
+    /// Change what a team may use; what is not named stays
+    Update {
+        #[arg(value_name = "ID|NAME")]
+        team: String,
+        #[command(flatten)]
+        allowed: Allowed,
+        /// Restrictions to lift
+        #[arg(long, value_name = "LIST,…", value_delimiter = ',')]
+        lift: Vec<List>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let no request of the team's keys pass until it is resumed; running ones are cut
+    Suspend(Which),
+    /// Let requests of the team's keys pass again
+    Resume(Which),
+    /// Delete a team that no key belongs to, revoked ones aside
+    Delete(Which),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    #[arg(value_name = "ID|NAME")]
+    team: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Teams {
     pub(super) async fn run(self) -> Result<(), Error> {
         let client = self.gateway.client()?;
         match self.command {
-            Command::Create { name, json } => {
-                let team: Team = client.post("/v1/teams", &CreateTeam { name, ..CreateTeam::default() }).await?;
-                if json {
-                    output::json(&team)
-                } else {
-                    output::line(&format!("created team {} ({})", team.name, team.id))
-                }
+            Command::Create { name, allowed, json } => {
+                let asked = CreateTeam { name, permissions: allowed.permissions() };
+                let made: ChangedTeam = client.post("/v1/teams", &asked).await?;
+                permissions::warn(&made.warnings);
+                told("created", &made.team, json)
             }
             Command::List { json } => {
                 let teams = all(&client).await?;
                 if json { output::json(&teams) } else { print(&teams) }
             }
+            Command::Show(Which { team, json }) => {
+                let team: Team = client.get(&path(&team)).await?;
+                if json { output::json(&team) } else { show(&team) }
+            }
+            Command::Update { team, allowed, lift, json } => {
+                let nothing = || Error::Usage("name what is to change: --models, --lift models, …".into());
+                let change = allowed.change(&lift).ok_or_else(nothing)?;
+                let asked = UpdateTeam { permissions: Some(Some(change)) };
+                let changed: ChangedTeam = client.patch(&path(&team), &asked).await?;
+                permissions::warn(&changed.warnings);
+                told("updated", &changed.team, json)
+            }
+            Command::Suspend(Which { team, json }) => {
+                let team = client.post(&format!("{}/suspend", path(&team)), &()).await?;
+                told("suspended", &team, json)
+            }
+            Command::Resume(Which { team, json }) => {
+                let team = client.post(&format!("{}/resume", path(&team)), &()).await?;
+                told("resumed", &team, json)
+            }
+            Command::Delete(Which { team, json }) => told("deleted", &client.delete(&path(&team)).await?, json),
         }
     }
+}
+
+fn path(team: &str) -> String {
+    format!("/v1/teams/{}", escaped(team))
+}
+
+/// Prints what was done to a team.
+fn told(done: &str, team: &Team, json: bool) -> Result<(), Error> {
+    if json { output::json(team) } else { output::line(&format!("{done} team {} ({})", team.name, team.id)) }
+}
+
+fn show(team: &Team) -> Result<(), Error> {
+    let time = |time| format!("{} UTC", output::time(time, false));
+    let mut facts = vec![("name", team.name.clone()), ("id", team.id.clone()), ("created", time(team.created_at))];
+    facts.extend(team.suspended_at.map(|since| ("suspended", format!("since {}", time(since)))));
+    facts.extend(permissions::facts(&team.permissions));
+    facts.iter().try_for_each(|(name, value)| output::line(&format!("{name:9} {value}")))
 }
 
 async fn all(client: &Client) -> Result<Vec<Team>, Error> {
@@ -75,6 +145,9 @@ fn print(teams: &[Team]) -> Result<(), Error> {
         output::hint("no teams yet: make one with `kt teams create --name NAME`");
         return Ok(());
     }
-    let rows = teams.iter().map(|team| [team.name.clone(), team.id.clone(), output::time(team.created_at, false)]);
-    output::table(["NAME", "ID", "CREATED (UTC)"], &rows.collect::<Vec<_>>())
+    let state = |team: &Team| if team.suspended_at.is_some() { "suspended" } else { "active" };
+    let rows = teams
+        .iter()
+        .map(|team| [team.name.clone(), team.id.clone(), state(team).into(), output::time(team.created_at, false)]);
+    output::table(["NAME", "ID", "STATE", "CREATED (UTC)"], &rows.collect::<Vec<_>>())
 }

@@ -11,6 +11,8 @@ mod streams;
 mod refusals;
 mod upstream_faults;
 mod commands;
+mod keys;
+mod kills;
 mod lifecycle;
 mod revocation;
 mod scale;
