@@ -188,3 +188,6 @@ impl std::error::Error for OpenError {}
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod scale;
