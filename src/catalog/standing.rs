@@ -3,7 +3,7 @@
 //! These states outlive catalogs: the same one belongs to its key, team or text for as long as the process
 //! runs. A change here waits for no snapshot; one store is seen by the next request and by every answer that is
 //! running. Whoever wants more than to be seen, namely that a request which waits for its provider learns of it
-//! at once, calls [`KeyState::interrupt`].
+//! at once, calls [`KeyState::interrupt_lapsed`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 
 use crate::domain::{Permissions, Timestamp};
 use crate::journal::KeySeries;
+
+use super::Credential;
 
 /// How often a text's last use is noted at most. It is for people, who do not ask for less than a second.
 const USE_NOTED_EVERY_MICROS: i64 = 1_000_000;
@@ -75,6 +77,8 @@ pub struct Interrupt {
 #[derive(Debug)]
 struct Running {
     id: u64,
+    // A circle of references for as long as the request runs.
+    credential: Credential,
     interrupt: Interrupt,
 }
 
@@ -133,19 +137,28 @@ impl KeyState {
         self.permissions.load_full()
     }
 
-    /// Lets a request of this key be interrupted for as long as the answer is kept.
-    pub fn running(self: &Arc<Self>, interrupt: Interrupt) -> Interruptible {
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.running.lock().push(Running { id, interrupt });
-        Interruptible { key: self.clone(), id }
+    /// How many requests run on a credential of this key that has lapsed: they are about to end.
+    pub fn lapsed_running(&self, now: Timestamp) -> usize {
+        self.running.lock().iter().filter(|running| running.credential.lapse(now).is_some()).count()
     }
 
-    /// Wakes every running request of this key, so that it looks at its standing now. How many there were.
-    pub fn interrupt(&self) -> usize {
+    /// Wakes the running requests of this key whose credential has lapsed. How many there were. One whose
+    /// credential still holds must not be woken: it would take that for its client leaving.
+    pub fn interrupt_lapsed(&self, now: Timestamp) -> usize {
         // Called under the lock: a request that is about to end waits for it, so that its handle is still its own.
         let running = self.running.lock();
-        running.iter().for_each(|Running { interrupt, .. }| (interrupt.call)(interrupt.handle));
-        running.len()
+        let lapsed = running.iter().filter(|running| running.credential.lapse(now).is_some());
+        lapsed.map(|Running { interrupt, .. }| (interrupt.call)(interrupt.handle)).count()
+    }
+}
+
+impl Credential {
+    /// Lets a request on this credential be interrupted for as long as the answer is kept.
+    pub fn running(&self, interrupt: Interrupt) -> Interruptible {
+        let state = &self.key.state;
+        let id = state.ids.fetch_add(1, Ordering::Relaxed);
+        state.running.lock().push(Running { id, credential: self.clone(), interrupt });
+        Interruptible { key: state.clone(), id }
     }
 }
 
@@ -223,19 +236,29 @@ fn time(micros: i64) -> Option<Timestamp> {
 mod tests {
     use std::sync::atomic::AtomicI32;
 
+    use crate::catalog::KeyRecord;
+
     use super::*;
 
     #[test]
-    fn only_requests_that_are_running_are_interrupted() {
+    fn only_running_requests_whose_credential_has_lapsed_are_woken() {
         static WOKEN: AtomicI32 = AtomicI32::new(0);
         let wake = |handle| Interrupt { call: |handle| _ = WOKEN.fetch_add(handle, Ordering::Relaxed), handle };
-        let key = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
-        let (one, two) = (key.running(wake(1)), key.running(wake(10)));
-        assert_eq!((key.interrupt(), WOKEN.load(Ordering::Relaxed)), (2, 11));
-        drop(one);
-        assert_eq!((key.interrupt(), WOKEN.load(Ordering::Relaxed)), (1, 21));
-        drop(two);
-        assert_eq!((key.interrupt(), WOKEN.load(Ordering::Relaxed)), (0, 21));
+        let woken = || WOKEN.load(Ordering::Relaxed);
+        let now = Timestamp::from_micros(1_000);
+        let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
+        let key = Arc::new(KeyRecord { id: "ak_1".into(), name: "jane".into(), team: None, state: state.clone() });
+        let [old, new] = [(); 2].map(|()| Credential { key: key.clone(), secret: Arc::default() });
+        let (on_old, on_new) = (old.running(wake(1)), new.running(wake(10)));
+        assert_eq!((state.interrupt_lapsed(now), woken()), (0, 0));
+        old.secret.end_at(Some(now));
+        assert_eq!((state.interrupt_lapsed(now), state.lapsed_running(now), woken()), (1, 1, 1));
+        state.revoke();
+        assert_eq!((state.interrupt_lapsed(now), woken()), (2, 12));
+        drop(on_old);
+        assert_eq!((state.interrupt_lapsed(now), woken()), (1, 22));
+        drop(on_new);
+        assert_eq!((state.interrupt_lapsed(now), state.lapsed_running(now), woken()), (0, 0, 22));
     }
 
     #[test]

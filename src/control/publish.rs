@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -13,6 +14,9 @@ use crate::journal::Metrics;
 
 use super::Configured;
 use super::store::{self, Key, KeyQuery, KeySecret, KeyStore, NotedUse, PAGE_MAX, StoreError, TeamRef};
+
+/// How often it is looked whether woken requests have ended.
+const LAST_WORD_POLL: Duration = Duration::from_millis(1);
 
 /// The one who publishes catalogs.
 pub(super) struct Publisher {
@@ -32,6 +36,38 @@ struct Census {
     expiries: BTreeMap<(Timestamp, Arc<str>), Arc<KeyState>>,
     /// When texts that were rotated away stop being accepted, by their ids.
     endings: BTreeMap<(Timestamp, String), Arc<KeyState>>,
+}
+
+/// The keys whose running requests were woken by a change, to wait for their end.
+pub(super) struct Woken {
+    now: Timestamp,
+    states: Vec<Arc<KeyState>>,
+}
+
+impl Woken {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { now, states: Vec::new() }
+    }
+
+    fn wake(&mut self, state: &Arc<KeyState>) {
+        if state.interrupt_lapsed(self.now) > 0 {
+            self.states.push(state.clone());
+        }
+    }
+
+    /// Waits until every woken request has said its last word, so that nothing of a provider's answer is sent after
+    /// the change is acknowledged; but no longer than `patience`, because a client may not take the last word. How
+    /// many have not ended.
+    pub(super) async fn ended(self, patience: Duration) -> usize {
+        let begun = Instant::now();
+        loop {
+            let left = self.states.iter().map(|state| state.lapsed_running(self.now)).sum();
+            if left == 0 || begun.elapsed() >= patience {
+                return left;
+            }
+            tokio::time::sleep(LAST_WORD_POLL).await;
+        }
+    }
 }
 
 impl Publisher {
@@ -90,20 +126,20 @@ impl Publisher {
 
     /// Revokes a key for every request to come and every one that is running. Needs no new catalog: the state
     /// is shared by all of them.
-    pub(super) fn revoke(&self, key: &Key) {
+    pub(super) fn revoke(&self, key: &Key, woken: &mut Woken) {
         let mut census = self.census.lock();
         let Some(record) = self.known(key).filter(|record| !record.state.is_revoked()) else {
             return;
         };
         record.state.revoke();
-        record.state.interrupt();
+        woken.wake(&record.state);
         census.revoked += 1;
         census.retire(record.state.expires_at(), &record.id);
         self.metrics.keys_known(census.live, census.revoked);
     }
 
     /// Makes the changed name, team, expiry and permissions of a key hold, for running requests too.
-    pub(super) fn update(&self, key: &Key, now: Timestamp) {
+    pub(super) fn update(&self, key: &Key, now: Timestamp, woken: &mut Woken) {
         let mut census = self.census.lock();
         let Some(before) = self.known(key) else { return };
         let state = before.state.clone();
@@ -120,16 +156,22 @@ impl Publisher {
             let record = KeyRecord { id: before.id.clone(), name: key.name.as_str().into(), team, state };
             self.replace(key, Arc::new(record));
         }
-        before.state.interrupt();
+        woken.wake(&before.state);
         self.metrics.keys_known(census.live, census.revoked);
     }
 
     /// Makes a key's newest text known, and how long its older ones are still accepted.
-    pub(super) fn rotate(&self, key: &Key, forgotten: &[KeyDigest]) {
+    pub(super) fn rotate(&self, key: &Key, forgotten: &[KeyDigest], woken: &mut Woken) {
         let mut census = self.census.lock();
         let Some(record) = self.known(key) else { return };
         self.catalog.update(|catalog| {
-            forgotten.iter().for_each(|digest| catalog.keys.remove(digest));
+            for digest in forgotten {
+                // A text that is not remembered any more has ended, also for what runs on it.
+                if let Some(credential) = catalog.keys.find(digest) {
+                    credential.secret.end_at(Some(woken.now));
+                }
+                catalog.keys.remove(digest);
+            }
             for secret in &key.secrets {
                 match catalog.keys.find(&secret.digest) {
                     Some(credential) => credential.secret.end_at(secret.valid_until),
@@ -138,7 +180,7 @@ impl Publisher {
                 census.foresee(secret, &record.state);
             }
         });
-        record.state.interrupt();
+        woken.wake(&record.state);
     }
 
     pub(super) fn add_team(&self, team: &store::Team) {
@@ -146,13 +188,13 @@ impl Publisher {
     }
 
     /// Makes a team's permissions and suspension hold, for running requests of all its keys too.
-    pub(super) fn update_team(&self, team: &store::Team) {
+    pub(super) fn update_team(&self, team: &store::Team, woken: &mut Woken) {
         let census = self.census.lock();
         let Some(known) = census.teams.get(&team.id) else { return };
         known.state.permit(team.permissions.clone());
         known.state.suspend(team.suspended_at.is_some());
         let is_of_team = |key: &&Credential| key.key.team.as_ref().is_some_and(|team| Arc::ptr_eq(team, known));
-        self.catalog.load().keys.iter().filter(is_of_team).for_each(|credential| _ = credential.key.state.interrupt());
+        self.catalog.load().keys.iter().filter(is_of_team).for_each(|credential| woken.wake(&credential.key.state));
     }
 
     pub(super) fn remove_team(&self, id: &str) {
@@ -164,11 +206,11 @@ impl Publisher {
     pub(super) fn tick(&self, now: Timestamp) {
         let mut census = self.census.lock();
         while let Some(entry) = census.expiries.first_entry().filter(|entry| entry.key().0 <= now) {
-            entry.remove().interrupt();
+            entry.remove().interrupt_lapsed(now);
             census.live -= 1;
         }
         while let Some(entry) = census.endings.first_entry().filter(|entry| entry.key().0 <= now) {
-            entry.remove().interrupt();
+            entry.remove().interrupt_lapsed(now);
         }
         self.metrics.keys_known(census.live, census.revoked);
     }
@@ -272,8 +314,6 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crate::catalog::Routing;
     use crate::control::store::Revocation;
     use crate::control::store::conformance::{self, key};
@@ -323,11 +363,11 @@ mod tests {
         assert_eq!(gauges(&metrics), ("2".into(), "1".into()));
         publisher.tick(now.saturating_add(Duration::from_secs(1)));
         assert_eq!(gauges(&metrics), ("1".into(), "1".into()));
-        publisher.revoke(&brief);
-        publisher.revoke(&brief);
+        publisher.revoke(&brief, &mut Woken::new(now));
+        publisher.revoke(&brief, &mut Woken::new(now));
         assert!(running.is_revoked());
         assert_eq!(gauges(&metrics), ("1".into(), "2".into()));
-        publisher.revoke(&key("jane", 4));
+        publisher.revoke(&key("jane", 4), &mut Woken::new(now));
         assert_eq!(gauges(&metrics), ("0".into(), "3".into()));
     }
 }

@@ -30,7 +30,7 @@ const STOP: ErrorType = ErrorType::Custom("the key may not go on");
 pub fn watch(session: &Session, credential: &Credential) -> Option<Interruptible> {
     // The id of a connection is its file descriptor (pingora-core, `UniqueID`).
     let handle = session.stream()?.id();
-    Some(credential.key.state.running(Interrupt { call: stop_reading, handle }))
+    Some(credential.running(Interrupt { call: stop_reading, handle }))
 }
 
 fn stop_reading(connection: i32) {

@@ -13,6 +13,7 @@ mod upstream_faults;
 mod commands;
 mod keys;
 mod kills;
+mod life_of_a_key;
 mod lifecycle;
 mod revocation;
 mod scale;

@@ -173,7 +173,7 @@ impl Desk {
             checked_name(name, &KEY_PREFIXES)?;
         }
         checked_expiry(patch.expires_at.flatten(), time)?;
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let before = self.key(id_or_name).await?;
         if before.revocation.is_some() {
             return Err(OfficeError::KeyRevoked);
@@ -197,7 +197,7 @@ impl Desk {
         if !kept {
             return Err(OfficeError::KeyRevoked);
         }
-        self.apply(|publisher| publisher.update(&key, time));
+        self.apply(Some(turn), |publisher, woken| publisher.update(&key, time, woken)).await;
         Ok(key)
     }
 
@@ -214,7 +214,7 @@ impl Desk {
         // Read before it is our turn: whoever rotates in between is somebody who did so at the same time.
         let seen = self.key(id_or_name).await?;
         let expected = expected.or_else(|| Some(seen.newest()?.id.clone())).ok_or(OfficeError::KeyUnknown)?;
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let time = now();
         let mut key = self.key(&seen.id).await?;
         if key.revocation.is_some() {
@@ -239,19 +239,19 @@ impl Desk {
             return Err(OfficeError::RotationConflict);
         }
         let forgotten: Vec<_> = forgotten.iter().map(|secret| secret.digest).collect();
-        self.apply(|publisher| publisher.rotate(&key, &forgotten));
+        self.apply(Some(turn), |publisher, woken| publisher.rotate(&key, &forgotten, woken)).await;
         Ok(Rotated { key, text, old_valid_until })
     }
 
     async fn revoke_key(&self, id_or_name: &str, reason: Option<String>, actor: Actor) -> Result<Revoked, OfficeError> {
         checked_reason(reason.as_deref())?;
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let mut key = self.key(id_or_name).await?;
         let revocation = Revocation { time: now(), reason };
         let audit = revocation_audit(&key, &revocation, actor);
         let begun = Instant::now();
         let revoked = self.store.revoke_key(&key.id, revocation.clone(), audit).await.map_err(OfficeError::Store)?;
-        self.apply(|publisher| publisher.revoke(&key));
+        self.apply(Some(turn), |publisher, woken| publisher.revoke(&key, woken)).await;
         let took = begun.elapsed();
         if revoked {
             key.revocation = Some(revocation);
@@ -312,7 +312,7 @@ impl Desk {
         let with_audit = |key: &Key| (key.id.clone(), revocation_audit(key, revocation, actor.clone()));
         let changes = keys.iter().map(with_audit).collect();
         let changed = self.store.revoke_keys(changes, revocation.clone()).await.map_err(OfficeError::Store)?;
-        self.apply(|publisher| keys.iter().for_each(|key| publisher.revoke(key)));
+        self.apply(None, |publisher, woken| keys.iter().for_each(|key| publisher.revoke(key, woken))).await;
         done.already += changed.iter().filter(|changed| !**changed).count();
         done.keys.extend(keys.into_iter().zip(changed).filter_map(|(key, changed)| changed.then_some(key.id)));
         Ok(())

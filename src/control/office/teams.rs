@@ -54,7 +54,7 @@ impl Desk {
 
     async fn update_team(&self, id_or_name: &str, patch: TeamPatch, actor: Actor) -> Result<Team, OfficeError> {
         let time = now();
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let before = self.whole_team(id_or_name).await?;
         let mut team = before.clone();
         team.permissions = patch.permissions.applied_to(team.permissions);
@@ -76,7 +76,7 @@ impl Desk {
         if !self.store.update_team(team.clone(), audit).await? {
             return Err(OfficeError::TeamMissing);
         }
-        self.apply(|publisher| publisher.update_team(&team));
+        self.apply(Some(turn), |publisher, woken| publisher.update_team(&team, woken)).await;
         Ok(team)
     }
 
