@@ -22,7 +22,7 @@
 mod phases; // the only `impl ProxyHttp`: one call a phase
 mod receive; // everything before a provider is asked, in the order of the table
 mod journey; // what a request carries from room to room: an enum of stages
-mod authenticate; // 1 who is calling? → Caller
+pub mod authenticate; // 1 who is calling? → Caller
 mod attribute; // 2 on whose account? → Account
 mod frame; // headers that leave it uncertain what the request is
 mod body; // reads the body once and hands it upstream
