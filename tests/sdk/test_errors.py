@@ -267,3 +267,44 @@ def test_one_who_leaves_before_the_answer_is_recorded(gateway, connect_openai, k
     with pytest.raises(openai.APITimeoutError):
         client.chat.completions.create(**ASK, extra_headers={"x-mock-fault": "stall", "x-request-id": request_id})
     gateway.assert_recorded(request_id, ended="client_closed", status=499)
+
+
+SLOW_CHAT = {**ASK, "model": "slow-gpt"}
+SLOW_MESSAGE = {**ASK_CLAUDE, "model": "slow-claude", "max_tokens": 5000}
+NOTICE = "[keeptrusts: key_revoked: This access key was revoked. Ask whoever issued it for a new one.]"
+
+
+@pytest.mark.parametrize("form", ["chat", "responses", "messages"])
+def test_a_stream_whose_key_is_revoked_ends_with_a_notice_and_without_an_error(
+    gateway, connect_openai, connect_anthropic, request_id, form
+):
+    key = gateway.create_key(f"leaver-{form}")
+    headers = {"x-request-id": request_id}
+    texts = []
+
+    def heard(text):
+        texts.append(text)
+        if len(texts) == 3:
+            gateway.kt("keys", "revoke", f"leaver-{form}")
+
+    if form == "chat":
+        with connect_openai(key).chat.completions.stream(**SLOW_CHAT, extra_headers=headers) as stream:
+            for event in stream:
+                if event.type == "content.delta":
+                    heard(event.delta)
+            assert stream.get_final_completion().choices[0].finish_reason == "stop"
+    elif form == "responses":
+        with connect_openai(key).responses.stream(model="slow-gpt", input="Why?", extra_headers=headers) as stream:
+            for event in stream:
+                if event.type == "response.output_text.delta":
+                    heard(event.delta)
+            assert stream.get_final_response().status == "completed"
+    else:
+        with connect_anthropic(key).messages.stream(**SLOW_MESSAGE, extra_headers=headers) as stream:
+            for text in stream.text_stream:
+                heard(text)
+            assert stream.get_final_message().stop_reason == "end_turn"
+    assert "".join(texts).endswith(NOTICE)
+    _, ended = gateway.outcome(request_id)
+    found = {name: ended[name] for name in ("verdict", "ended", "reason", "status")}
+    assert found == {"verdict": "DENY", "ended": "revoked", "reason": "key_revoked", "status": 200}
