@@ -91,27 +91,27 @@ fn bench_authenticate(bencher: Bencher, key: impl Fn(u64) -> Option<String>, suc
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 512)]
 fn authenticate_a_live_key_among_100_000(bencher: Bencher) {
     bench_authenticate(bencher, |number| Some(text(if number == 1 { 2 } else { number })), true);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 512)]
 fn authenticate_an_unknown_key(bencher: Bencher) {
     bench_authenticate(bencher, |number| Some(text(number + KEYS)), false);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 512)]
 fn authenticate_a_revoked_key(bencher: Bencher) {
     bench_authenticate(bencher, |_| Some(text(1)), false);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 512)]
 fn authenticate_a_mistyped_key(bencher: Bencher) {
     bench_authenticate(bencher, |number| Some(text(number).replace("kt_ak_", "kt_ak_x")[..38].to_owned()), false);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 512)]
 fn authenticate_nobody(bencher: Bencher) {
     bench_authenticate(bencher, |_| None, false);
 }

@@ -106,8 +106,8 @@ pub fn authenticate(headers: &HeaderMap, authority: &Authority<'_>, now: Timesta
             Ok(Caller { credential, own_key: Some(own_key), kind: journal::Credential::ProviderKey })
         }
         (None, ..) => Err(stranger(shown.without_ours())),
-        (Some(text), _, own_key) => {
-            access_key_form(text).map_err(stranger)?;
+        (Some(Ours { text, form }), _, own_key) => {
+            access_key(form).map_err(stranger)?;
             let found = catalog.keys.find(&pepper.digest(text));
             let credential = found.ok_or_else(|| stranger(Refusal::KeyUnknown))?.clone();
             match credential.lapse(now) {
@@ -120,9 +120,15 @@ pub fn authenticate(headers: &HeaderMap, authority: &Authority<'_>, now: Timesta
 
 /// The credentials a request shows.
 struct Shown<'a> {
-    /// A text that is, or was meant to be, a key of ours.
-    ours: Option<&'a str>,
+    ours: Option<Ours<'a>>,
     foreign: Option<Foreign<'a>>,
+}
+
+/// A text that is, or was meant to be, a key of ours.
+#[derive(Clone, Copy)]
+struct Ours<'a> {
+    text: &'a str,
+    form: Result<KeyKind, KeyTextError>,
 }
 
 #[derive(Clone)]
@@ -147,10 +153,10 @@ impl<'a> Shown<'a> {
                         let foreign = Foreign { header: header.clone(), value, text };
                         shown.foreign.get_or_insert(foreign);
                     }
-                    _ if shown.ours.is_some_and(|before| before != text) => {
+                    _ if shown.ours.is_some_and(|before| before.text != text) => {
                         return Err(Refusal::ConflictingCredentials);
                     }
-                    _ => shown.ours = Some(text),
+                    form => shown.ours = Some(Ours { text, form }),
                 }
             }
         }
@@ -169,8 +175,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn access_key_form(text: &str) -> Result<(), Refusal> {
-    match KeyText::check(text) {
+fn access_key(form: Result<KeyKind, KeyTextError>) -> Result<(), Refusal> {
+    match form {
         Ok(KeyKind::Access) => Ok(()),
         Ok(kind) => Err(Refusal::KeyWrongKind(kind.label())),
         Err(error) => Err(Refusal::KeyMalformed(error)),
