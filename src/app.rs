@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -230,8 +230,13 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
         .map_err(StartError::Runtime)
 }
 
-/// Puts the first admin token where only the gateway's own user finds it: a log is read by many.
+/// Hands the first admin token to whoever started the gateway: on their terminal, once. Without a terminal, to a file
+/// that only the gateway's own user finds, because a log is read by many.
 fn hand_over(token: &KeyText, data_dir: &Path) -> io::Result<()> {
+    let mut terminal = io::stdout();
+    if terminal.is_terminal() {
+        return writeln!(terminal, "The first admin token, shown this once: {}", token.expose());
+    }
     let path = data_dir.join(FIRST_ADMIN_TOKEN);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     writeln!(file, "{}", token.expose())?;

@@ -219,7 +219,9 @@ impl Event {
             let _ = write!(line, " team:{team}");
         }
         let _ = write!(line, " {}", self.verdict.label());
-        if let Some(reason) = &self.reason {
+        // Where the reason is how it ended, the outcome says so.
+        let reason = self.reason.as_deref().filter(|reason| self.ended.is_none_or(|ended| ended.label() != *reason));
+        if let Some(reason) = reason {
             let _ = write!(line, " {reason}");
         }
         if self.phase == Phase::Output {
