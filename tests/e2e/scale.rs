@@ -58,10 +58,11 @@ async fn ten_thousand_revocations_under_load() {
     let world = World::with(|setup| {
         setup.mock.interval = Duration::from_millis(10);
         setup.mock.tokens = 100_000;
-        setup.more = "access: {failures_per_minute: 100000}".into();
+        setup.more = "access: {failures_per_minute: 100000}\nlog: {level: warn}".into();
     })
     .await;
     let mut world = world;
+    world.is_large = true;
     let busy = world.key("busy");
     let world = Arc::new(world);
     let next = Arc::new(AtomicUsize::new(0));
