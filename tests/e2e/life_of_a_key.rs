@@ -7,10 +7,15 @@ use tokio::task::JoinHandle;
 
 use crate::harness::{Answer, World, chat_body, eventually, messages_body};
 
+/// A world whose streams last about two seconds.
 async fn slow_world() -> World {
+    slow_world_of(100).await
+}
+
+async fn slow_world_of(tokens: u32) -> World {
     World::with(|setup| {
         setup.mock.interval = Duration::from_millis(20);
-        setup.mock.tokens = 100;
+        setup.mock.tokens = tokens;
     })
     .await
 }
@@ -76,10 +81,10 @@ async fn the_tightest_of_key_team_and_organization_wins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_breaks_nothing_until_its_overlap_ends() {
-    let mut world = slow_world().await;
+    let mut world = slow_world_of(250).await;
     let old = world.key("jane");
     let on_old = running_stream(&world, &old).await;
-    let rotated = world.kt(&["keys", "rotate", "jane", "--overlap", "1s", "--json"]).succeeded().json();
+    let rotated = world.kt(&["keys", "rotate", "jane", "--overlap", "3s", "--json"]).succeeded().json();
     let new = rotated["key"].as_str().unwrap().to_owned();
     world.keep_secret(&new);
     assert_eq!(world.chat(&old, false).send().await.status, 200, "both texts work");
@@ -136,8 +141,8 @@ async fn a_suspended_team_stops_at_once_and_can_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_expires_while_it_streams_ends_its_stream() {
-    let mut world = slow_world().await;
-    let key = world.key_with("brief", &["--expires", "1s"]);
+    let mut world = slow_world_of(500).await;
+    let key = world.key_with("brief", &["--expires", "3s"]);
     let streaming = running_stream(&world, &key).await;
     let answer = streaming.await.unwrap();
     assert!(answer.text().contains("[keeptrusts: key_expired:"), "{}", answer.text());
