@@ -239,7 +239,7 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
 fn counts(file: &Section<'_>) -> Counts {
     let default = Counts::default();
     let keys = file.section("metrics", |metrics| metrics.optional("max_keys", count(1..=100_000)));
-    let queue = file.section("audit", |audit| audit.optional("queue", count(1..=1_048_576)));
+    let queue = file.section("audit", |audit| audit.optional("queue", count(16..=1_048_576)));
     Counts {
         metrics_keys_max: keys.map_or(default.metrics_keys_max, |count| count.value),
         journal_capacity: queue.map_or(default.journal_capacity, |count| count.value),

@@ -248,7 +248,7 @@ fn values_out_of_range_name_the_range() {
     );
     assert_eq!(
         faults_of("audit: {queue: 0}\nmetrics: {max_keys: -1}\n"),
-        ["audit.queue: must be from 1 to 1048576, found 0", "metrics.max_keys: expected a whole number, found \"-1\"",]
+        ["audit.queue: must be from 16 to 1048576, found 0", "metrics.max_keys: expected a whole number, found \"-1\"",]
     );
     assert_eq!(faults_of("log: {format: jsn}\n"), ["log.format: did you mean json? found \"jsn\""]);
     assert_eq!(
@@ -267,7 +267,7 @@ listen: {edge: 0.0.0.0:0, admin: localhost:7, metrics: \"[::1]:8\"}
 data_dir: data
 limits: {body_bytes_max: 1MiB, upstream_connections_kept: 7}
 timeouts: {body: 1s, connect: 2s, first_byte: 3s, write: 5s, drain: 250ms}
-audit: {queue: 10}
+audit: {queue: 100}
 metrics: {max_keys: 11}
 log: {format: json, level: debug}
 ",
@@ -281,7 +281,7 @@ log: {format: json, level: debug}
     let seconds = [timeouts.body, timeouts.connect, timeouts.first_byte, timeouts.write];
     assert_eq!(seconds.map(|duration| duration.as_secs()), [1, 2, 3, 5]);
     assert_eq!(timeouts.drain, Duration::from_millis(250));
-    assert_eq!((config.journal_capacity, config.metrics_keys_max), (10, 11));
+    assert_eq!((config.journal_capacity, config.metrics_keys_max), (100, 11));
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LevelFilter::Debug });
 }
 

@@ -94,10 +94,10 @@ pub fn authenticate(headers: &HeaderMap, authority: &Authority<'_>, now: Timesta
     let Authority { catalog, pepper, passthrough } = *authority;
     let stranger = |refusal| Unauthenticated { refusal, credential: None };
     let shown = Shown::read(headers).map_err(stranger)?;
-    let own_key = |foreign: &Foreign<'_>| OwnKey {
-        header: foreign.header.clone(),
-        value: foreign.value.clone(),
-        fingerprint: fingerprint(pepper, foreign.text),
+    let own_key = |foreign: &Foreign<'_>| {
+        let mut value = foreign.value.clone();
+        value.set_sensitive(true);
+        OwnKey { header: foreign.header.clone(), value, fingerprint: fingerprint(pepper, foreign.text) }
     };
     let foreign = shown.foreign.as_ref().filter(|_| passthrough.is_some()).map(own_key);
     match (shown.ours, passthrough, foreign) {

@@ -10,7 +10,6 @@ use pingora::{Error, ErrorType};
 
 use crate::catalog::{Credential, Interrupt, Interruptible, Lapse};
 use crate::domain::{Ended, Verdict};
-
 use crate::protocol::error::ErrorFacts;
 use crate::protocol::meter::{Manner, Notice};
 

@@ -124,6 +124,7 @@ fn enter(
             let account = attribute(&caller, catalog);
             let slot = gateway.journal.reserve().map_err(|_full| {
                 metrics.journal_dropped(1);
+                metrics.stranger_refused(Refusal::AuditUnavailable.row().code);
                 Refusal::AuditUnavailable
             })?;
             let facts = Facts {
@@ -169,7 +170,10 @@ async fn judge(
         RouteError::Unknown { .. } => Refusal::RouteUnknown,
         RouteError::Method { allow, .. } => Refusal::MethodNotAllowed { allow },
     })?;
-    authorize_entry(account, entry, catalog)?;
+    // Whoever is refused is told to look there, so what a key is may be asked whatever else it may not.
+    if route.target != Target::Me {
+        authorize_entry(account, entry, catalog)?;
+    }
     match route.target {
         Target::Ask(endpoint) => {
             frame::check(head.uri.query(), &head.headers)?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{OPENAI_CANARY, World, chat_body, messages_body};
+use crate::harness::{Answer, OPENAI_CANARY, World, chat_body, eventually, messages_body};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_providers_own_key_is_passed_through_where_that_is_allowed() {
@@ -87,4 +87,32 @@ async fn a_key_is_told_what_it_is_and_may_use() {
     assert_eq!(world.ask("GET", "/keeptrusts/me").send().await.code(), "key_missing");
     assert_eq!(world.ask("POST", "/keeptrusts/me").key(&key).send().await.code(), "method_not_allowed");
     assert_eq!(world.mock.totals().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_recorded_is_not_taken() {
+    let mut world = World::with(|setup| setup.more = "audit: {queue: 16}".into()).await;
+    let key = world.key("jane");
+    // Every running request holds the place of its OUTPUT event.
+    let running: Vec<_> =
+        (0..16).map(|_| tokio::spawn(world.chat(&key, true).header("x-mock-fault", "stall").send())).collect();
+    eventually(|| (world.metric("keeptrusts_journal_queue_depth") >= 15.0).then_some(())).await;
+    let refused = eventually_refused(&world, &key).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "audit_unavailable"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(world.metric("keeptrusts_refusals_total{code=\"audit_unavailable\"") >= 1.0);
+    running.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually(|| (world.metric("keeptrusts_requests_active") == 0.0).then_some(())).await;
+    assert_eq!(world.chat(&key, false).send().await.status, 200);
+}
+
+/// The first answer that is no 200: the last place may have been free for one more request.
+async fn eventually_refused(world: &World, key: &str) -> Answer {
+    for _ in 0..20 {
+        let answer = world.chat(key, false).send().await;
+        if answer.status != 200 {
+            return answer;
+        }
+    }
+    panic!("no request was refused");
 }
