@@ -787,8 +787,14 @@ fn what_an_entry_leaves_out_follows_the_documented_rules() {
 #[test]
 fn costs_agree_with_what_claude_code_prints() {
     // 25 plain, 200 written for 5 minutes, 100 for an hour, 1500 read, 57 out: $0.00182.
-    let tokens =
-        Tokens { input: 1825, cache_read: 1500, cache_write: 300, cache_write_long: 100, output: 57, reasoning: 0 };
+    let tokens = Tokens {
+        input: 1825,
+        cache_read: 1500,
+        cache_write: 300,
+        cache_write_long: 100,
+        output: 57,
+        ..Tokens::default()
+    };
     assert_eq!(price("claude-sonnet-5").cost(&tokens), NanoUsd(1_820_000));
 }
 

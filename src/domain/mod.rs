@@ -22,5 +22,5 @@ pub use price::{Cost, ModelPrice, PriceTable, Rates, Tier};
 pub use secret::Secret;
 pub use standing::KeyStanding;
 pub use time::Timestamp;
-pub use usage::{Tokens, Usage, UsageSource};
+pub use usage::{ServiceTier, Tokens, Usage, UsageSource, is_zero};
 pub use verdict::{Ended, Verdict};

@@ -141,6 +141,7 @@ mod tests {
             cache_write_long: 100,
             output: 57,
             reasoning: 30,
+            ..Tokens::default()
         };
         assert_eq!(sonnet().cost(&tokens), NanoUsd(1_820_000));
     }

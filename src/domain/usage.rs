@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::NanoUsd;
+
 /// Token counts of one request. Kinds that are parts of another say so.
 ///
 /// Providers disagree on what includes what (OpenAI's prompt tokens include cached ones, Anthropic's input
@@ -20,6 +22,56 @@ pub struct Tokens {
     pub output: u64,
     /// The part of `output` that the caller did not get to see as text.
     pub reasoning: u64,
+    /// The parts of `input` and `output` that were sound or pictures, where the provider tells them apart.
+    /// Models that take or give them price them apart from text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_audio: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_image: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output_audio: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output_image: u64,
+}
+
+/// How fast the provider was asked to answer, where that changes the price of every token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceTier {
+    #[default]
+    Standard,
+    /// Slower and cheaper (OpenAI `flex`).
+    Flex,
+    /// Later and cheaper (OpenAI and Anthropic `batch`).
+    Batch,
+    /// Served before others, and dearer (OpenAI `priority`).
+    Priority,
+    /// Produced faster, and dearer (Anthropic `speed: fast`).
+    Fast,
+}
+
+impl ServiceTier {
+    pub const ALL: [Self; 5] = [Self::Standard, Self::Flex, Self::Batch, Self::Priority, Self::Fast];
+
+    /// The word in events, and in the price table.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Flex => "flex",
+            Self::Batch => "batch",
+            Self::Priority => "priority",
+            Self::Fast => "fast",
+        }
+    }
+
+    pub fn is_standard(&self) -> bool {
+        *self == Self::Standard
+    }
+}
+
+/// For members that are left out where they say nothing.
+pub fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where usage figures came from.
@@ -51,6 +103,12 @@ impl UsageSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub tokens: Tokens,
+    /// The tier at which the provider says it served.
+    pub tier: ServiceTier,
+    /// Searches of the web that the provider made for this answer, and bills one by one.
+    pub web_searches: u64,
+    /// What the provider itself says it charged (OpenRouter).
+    pub charged: Option<NanoUsd>,
     pub source: UsageSource,
     /// The provider's last word was seen; otherwise the counts cover what had passed so far.
     pub complete: bool,

@@ -1,6 +1,6 @@
 //! 8 What did it cost? A `Commitment` becomes a [`Receipt`], exactly once.
 
-use crate::domain::{Cost, Ended, ModelPrice, Usage, Verdict};
+use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Usage, Verdict};
 
 use super::refusal::Refusal;
 use super::relay::Answer;
@@ -14,6 +14,7 @@ pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
     let served = answer.model_served();
     let usage = answer.usage(book.opening().request_bytes, ended);
     let cost = price(book, served).map(|price| cost(price, book, &usage));
+    let cost = cost.or_else(|| usage.charged.map(charged));
     Receipt {
         verdict: verdict(ended),
         reason: reason(answer, ended),
@@ -35,6 +36,12 @@ fn price<'a>(book: &'a Book, served: Option<&str>) -> Option<&'a ModelPrice> {
 
 fn cost(price: &ModelPrice, book: &Book, usage: &Usage) -> Cost {
     Cost { amount: price.cost(&usage.tokens), price_version: book.prices().version().clone() }
+}
+
+/// What the provider itself charged, where the table has no price: a router such as OpenRouter knows better than
+/// nobody.
+fn charged(amount: NanoUsd) -> Cost {
+    Cost { amount, price_version: "provider".into() }
 }
 
 fn verdict(ended: Ended) -> Verdict {

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Ended, NanoUsd, Timestamp, UsageSource, Verdict};
+use crate::domain::{Ended, NanoUsd, ServiceTier, Timestamp, Usage, UsageSource, Verdict, is_zero};
 
 use super::record::{Closing, Opening, Record};
 
@@ -85,8 +85,42 @@ pub struct EventUsage {
     pub cache_write_long: u64,
     pub output: u64,
     pub reasoning: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_audio: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_image: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output_audio: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output_image: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub web_searches: u64,
+    #[serde(default, skip_serializing_if = "ServiceTier::is_standard")]
+    pub tier: ServiceTier,
     pub source: UsageSource,
     pub complete: bool,
+}
+
+impl From<&Usage> for EventUsage {
+    fn from(usage: &Usage) -> Self {
+        let Usage { tokens, tier, web_searches, charged: _, source, complete } = *usage;
+        Self {
+            input: tokens.input,
+            cache_read: tokens.cache_read,
+            cache_write: tokens.cache_write,
+            cache_write_long: tokens.cache_write_long,
+            output: tokens.output,
+            reasoning: tokens.reasoning,
+            input_audio: tokens.input_audio,
+            input_image: tokens.input_image,
+            output_audio: tokens.output_audio,
+            output_image: tokens.output_image,
+            web_searches,
+            tier,
+            source,
+            complete,
+        }
+    }
 }
 
 impl Phase {
@@ -192,16 +226,7 @@ impl Event {
             first_token_ms: first_token.map(millis),
             duration_ms: Some(millis(*duration)),
             response_bytes: Some(*response_bytes),
-            usage: Some(EventUsage {
-                input: usage.tokens.input,
-                cache_read: usage.tokens.cache_read,
-                cache_write: usage.tokens.cache_write,
-                cache_write_long: usage.tokens.cache_write_long,
-                output: usage.tokens.output,
-                reasoning: usage.tokens.reasoning,
-                source: usage.source,
-                complete: usage.complete,
-            }),
+            usage: Some(usage.into()),
             cost_nano_usd: cost.as_ref().map(|cost| cost.amount.0),
             price_version: cost.as_ref().map(|cost| cost.price_version.to_string()),
             ended: Some(*ended),
@@ -326,6 +351,7 @@ mod tests {
                 tokens: Tokens { input: 812, output: 164, ..Tokens::default() },
                 source: UsageSource::Provider,
                 complete: true,
+                ..Usage::default()
             },
             cost: Some(Cost { amount: NanoUsd(220_200), price_version: "v1".into() }),
             ended: Ended::Complete,

@@ -125,6 +125,7 @@ impl Ask {
             cache_write_long: half(cache_write),
             output,
             reasoning: if self.model.contains("reason") { output / 4 } else { 0 },
+            ..Tokens::default()
         }
     }
 

@@ -239,6 +239,10 @@ fn combine(left: Tokens, right: Tokens, with: impl Fn(u64, u64) -> u64) -> Token
         cache_write_long: with(left.cache_write_long, right.cache_write_long),
         output: with(left.output, right.output),
         reasoning: with(left.reasoning, right.reasoning),
+        input_audio: with(left.input_audio, right.input_audio),
+        input_image: with(left.input_image, right.input_image),
+        output_audio: with(left.output_audio, right.output_audio),
+        output_image: with(left.output_image, right.output_image),
     }
 }
 

@@ -21,13 +21,16 @@ pub fn usage(endpoint: Endpoint, metered: &Metered, request_bytes: u64) -> Usage
     if matches!(endpoint, Endpoint::CountTokens | Endpoint::Models) {
         return Usage { complete, ..Usage::default() };
     }
+    let Metered { tier, web_searches, charged, .. } = *metered;
     match metered.tokens {
-        Some(tokens) if metered.is_final => Usage { tokens, source: UsageSource::Provider, complete },
+        Some(tokens) if metered.is_final => {
+            Usage { tokens, tier, web_searches, charged, source: UsageSource::Provider, complete }
+        }
         reported => {
             let tokens = at_least(reported.unwrap_or_default(), request_bytes, metered.text_bytes);
             let is_nothing = tokens == Tokens::default();
             let source = if is_nothing { UsageSource::None } else { UsageSource::Estimated };
-            Usage { tokens, source, complete }
+            Usage { tokens, tier, web_searches, charged, source, complete }
         }
     }
 }
@@ -48,7 +51,10 @@ mod tests {
     fn the_provider_s_last_word_stands() {
         let tokens = Tokens { input: 3, output: 1, ..Tokens::default() };
         let metered = Metered { tokens: Some(tokens), is_final: true, text_bytes: 4000, ..Metered::default() };
-        assert_eq!(usage(CHAT, &metered, 4000), Usage { tokens, source: UsageSource::Provider, complete: true });
+        assert_eq!(
+            usage(CHAT, &metered, 4000),
+            Usage { tokens, source: UsageSource::Provider, complete: true, ..Usage::default() }
+        );
     }
 
     #[test]
@@ -58,8 +64,11 @@ mod tests {
             let metered = Metered { tokens: Some(reported), text_bytes, ..Metered::default() };
             usage(CHAT, &metered, 8000)
         };
-        let expected =
-            |output| Usage { tokens: Tokens { output, ..reported }, source: UsageSource::Estimated, complete: false };
+        let expected = |output| Usage {
+            tokens: Tokens { output, ..reported },
+            source: UsageSource::Estimated,
+            ..Usage::default()
+        };
         assert_eq!((at(8), at(41)), (expected(7), expected(11)));
     }
 
@@ -67,7 +76,10 @@ mod tests {
     fn without_any_figure_both_sides_are_estimated() {
         let metered = Metered { text_bytes: 5, complete: true, ..Metered::default() };
         let tokens = Tokens { input: 25, output: 2, ..Tokens::default() };
-        assert_eq!(usage(CHAT, &metered, 100), Usage { tokens, source: UsageSource::Estimated, complete: true });
+        assert_eq!(
+            usage(CHAT, &metered, 100),
+            Usage { tokens, source: UsageSource::Estimated, complete: true, ..Usage::default() }
+        );
     }
 
     #[test]

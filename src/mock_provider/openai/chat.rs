@@ -133,7 +133,7 @@ impl Completion<'_> {
     }
 
     fn usage(&self) -> String {
-        let Tokens { input, cache_read, cache_write, output, reasoning, cache_write_long: _ } = self.tokens;
+        let Tokens { input, cache_read, cache_write, output, reasoning, .. } = self.tokens;
         let total = input + output;
         format!(
             r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cache_read},"cache_write_tokens":{cache_write},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{reasoning},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#

@@ -156,7 +156,7 @@ impl Response<'_> {
     }
 
     fn usage(&self) -> String {
-        let Tokens { input, cache_read, cache_write, cache_write_long, output, reasoning } = self.tokens;
+        let Tokens { input, cache_read, cache_write, cache_write_long, output, reasoning, .. } = self.tokens;
         let (short, total) = (cache_write - cache_write_long, input + output);
         format!(
             r#"{{"input_tokens":{input},"input_tokens_details":{{"cached_tokens":{cache_read},"cache_write_tokens":{cache_write},"cache_write_tokens_details":{{"ttl_30m_tokens":{short},"ttl_12h_tokens":{cache_write_long}}}}},"output_tokens":{output},"output_tokens_details":{{"reasoning_tokens":{reasoning}}},"total_tokens":{total}}}"#

@@ -69,8 +69,15 @@ async fn input_leaves_out_what_the_cache_gave_and_took() {
     let (_, delta) = &events[events.len() - 2];
     assert_eq!(delta["delta"]["stop_reason"], "max_tokens");
     assert_eq!(delta["usage"]["output_tokens_details"]["thinking_tokens"], 2);
-    let expected =
-        Tokens { input: 200, cache_read: 96, cache_write: 96, cache_write_long: 48, output: 9, reasoning: 2 };
+    let expected = Tokens {
+        input: 200,
+        cache_read: 96,
+        cache_write: 96,
+        cache_write_long: 48,
+        output: 9,
+        reasoning: 2,
+        ..Tokens::default()
+    };
     assert_eq!(mock.totals().tokens, expected);
     assert_eq!(mock.requests()[0].reported, Some(expected));
 }

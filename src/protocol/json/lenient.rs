@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::domain::NanoUsd;
+
 /// The largest figure believed: more than any model takes or gives, and so little that neither its price nor the
 /// sum of many wraps.
 const COUNT_MAX: u64 = 1 << 40;
@@ -16,6 +18,13 @@ const COUNT_MAX: u64 = 1 << 40;
 /// A count of something. Negative, fractional, textual and absurdly large ones are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) Option<u64>);
+
+/// An amount of US dollars; what cannot be one is absent. Providers write it as a JSON number, so it is read as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dollars(pub(crate) Option<NanoUsd>);
+
+/// The largest amount believed, in dollars.
+const DOLLARS_MAX: f64 = 1e6;
 
 /// The length of a text in bytes, after unescaping. For arrays and objects it is that of all texts inside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +134,34 @@ impl<'de> Deserialize<'de> for Count {
         }
         deserializer.deserialize_any(Reader)
     }
+}
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Dollars;
+            otherwise!(words bool text null array object);
+
+            fn visit_u64<E>(self, figure: u64) -> Result<Dollars, E> {
+                Ok(dollars(figure as f64))
+            }
+
+            fn visit_i64<E>(self, figure: i64) -> Result<Dollars, E> {
+                Ok(dollars(figure as f64))
+            }
+
+            fn visit_f64<E>(self, figure: f64) -> Result<Dollars, E> {
+                Ok(dollars(figure))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+fn dollars(figure: f64) -> Dollars {
+    let is_believed = (0.0..=DOLLARS_MAX).contains(&figure);
+    Dollars(is_believed.then(|| NanoUsd((figure * 1e9).round() as u64)))
 }
 
 impl<'de> Deserialize<'de> for Length {
@@ -266,6 +303,18 @@ mod tests {
     #[test]
     fn only_something_is_present() {
         assert_eq!(["null", "false", "{}", "\"x\"", "0"].map(read_present), [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn dollars_are_read_to_the_nano_dollar() {
+        let dollars = |text| read::<Dollars>(text).0.map(|amount| amount.0);
+        assert_eq!(
+            (dollars("0.00182"), dollars("2"), dollars("1.2e-7")),
+            (Some(1_820_000), Some(2_000_000_000), Some(120))
+        );
+        for text in ["-1", "1e300", "\"1\"", "null", "1000001", "{\"a\":1}"] {
+            assert_eq!(dollars(text), None, "{text}");
+        }
     }
 
     fn read_present(text: &str) -> bool {

@@ -17,7 +17,7 @@ mod cut; // how the gateway ends a running stream
 
 use bytes::Bytes;
 
-use crate::domain::Tokens;
+use crate::domain::{NanoUsd, ServiceTier, Tokens};
 
 use super::Endpoint;
 use super::error::Torn;
@@ -51,6 +51,12 @@ pub struct Meter {
 pub struct Metered {
     /// The provider's figures, if it gave any that can be believed.
     pub tokens: Option<Tokens>,
+    /// The tier at which the provider says it serves.
+    pub tier: ServiceTier,
+    /// Searches of the web, billed one by one.
+    pub web_searches: u64,
+    /// What the provider itself says it charged.
+    pub charged: Option<NanoUsd>,
     /// The figures are the provider's last word; otherwise they cover what had passed, or less.
     pub is_final: bool,
     /// The dialect's terminal event, or the whole document, was seen.

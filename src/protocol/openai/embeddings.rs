@@ -20,6 +20,7 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text) else { return };
     metered.model(&answer.model);
     metered.has_error |= answer.error.0;
+    metered.charged = answer.usage.0.as_ref().and_then(Usage::charged);
     metered.tokens = answer.usage.0.and_then(Usage::embedded);
     metered.complete();
 }

@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 
-use crate::domain::Tokens;
-use crate::protocol::json::lenient::{Count, Object};
+use crate::domain::{NanoUsd, ServiceTier, Tokens};
+use crate::protocol::json::lenient::{Count, Dollars, Object, Text};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -18,12 +18,16 @@ pub(crate) struct Usage {
     total_tokens: Count,
     prompt_tokens_details: Object<InputDetails>,
     input_tokens_details: Object<InputDetails>,
+    /// The word of transcriptions for `input_tokens_details`.
+    input_token_details: Object<InputDetails>,
     completion_tokens_details: Object<OutputDetails>,
     output_tokens_details: Object<OutputDetails>,
     /// DeepSeek's word for what was read from the cache.
     prompt_cache_hit_tokens: Count,
     /// Moonshot's.
     cached_tokens: Count,
+    /// What OpenRouter charged, in US dollars.
+    cost: Dollars,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -32,6 +36,8 @@ struct InputDetails {
     cached_tokens: Count,
     cache_write_tokens: Count,
     cache_write_tokens_details: Object<CacheWriteDetails>,
+    audio_tokens: Count,
+    image_tokens: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +50,8 @@ struct CacheWriteDetails {
 #[serde(default)]
 struct OutputDetails {
     reasoning_tokens: Count,
+    audio_tokens: Count,
+    image_tokens: Count,
 }
 
 impl Usage {
@@ -53,7 +61,8 @@ impl Usage {
         let output = self.completion_tokens.0.or(self.output_tokens.0)?;
         let total = self.total_tokens.0;
         let cached = [self.prompt_cache_hit_tokens, self.cached_tokens];
-        let read = self.prompt_tokens_details.0.or(self.input_tokens_details.0).unwrap_or_default();
+        let read = self.prompt_tokens_details.0.or(self.input_tokens_details.0).or(self.input_token_details.0);
+        let read = read.unwrap_or_default();
         let wrote = read.cache_write_tokens_details.or_default();
         let produced = self.completion_tokens_details.0.or(self.output_tokens_details.0).unwrap_or_default();
         let reasoning = produced.reasoning_tokens.0.unwrap_or(0);
@@ -65,13 +74,33 @@ impl Usage {
             // Some servers (xAI) leave reasoning out of the completion; their total gives them away.
             output: if total == Some(input + output + reasoning) { output + reasoning } else { output },
             reasoning,
+            input_audio: read.audio_tokens.0.unwrap_or(0),
+            input_image: read.image_tokens.0.unwrap_or(0),
+            output_audio: produced.audio_tokens.0.unwrap_or(0),
+            output_image: produced.image_tokens.0.unwrap_or(0),
         })
+    }
+
+    /// What the provider says it charged, if it says so.
+    pub(crate) fn charged(&self) -> Option<NanoUsd> {
+        self.cost.0
     }
 
     /// What embeddings cost: they have no output.
     pub(crate) fn embedded(self) -> Option<Tokens> {
         let input = self.prompt_tokens.0.or(self.input_tokens.0).or(self.total_tokens.0)?;
         Some(Tokens { input, ..Tokens::default() })
+    }
+}
+
+/// The tier that an answer's `service_tier` names; what is unknown counts as the standard one.
+pub(crate) fn tier(word: &Text) -> ServiceTier {
+    match word.as_str() {
+        "flex" => ServiceTier::Flex,
+        "batch" => ServiceTier::Batch,
+        "priority" => ServiceTier::Priority,
+        "fast" => ServiceTier::Fast,
+        _ => ServiceTier::Standard,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::domain::Tokens;
+use crate::domain::{ServiceTier, Tokens};
 use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
 use crate::protocol::meter::{Metered, OpenCalls};
 
@@ -91,7 +91,7 @@ impl Reader {
         let usage = usage.unwrap_or_default();
         let has_output = usage.output_tokens.0.is_some();
         self.usage.update(usage);
-        metered.tokens = self.usage.tokens();
+        self.usage.tell(metered);
         has_output && self.usage.is_whole()
     }
 }
@@ -121,7 +121,7 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     metered.has_error |= message.error.0;
     metered.text_bytes = message.content.all.0;
     let usage = message.usage.or_default();
-    metered.tokens = usage.tokens();
+    usage.tell(metered);
     metered.complete();
     metered.is_final = usage.is_whole();
 }
@@ -172,6 +172,15 @@ struct Usage {
     cache_creation: Object<CacheCreation>,
     output_tokens: Count,
     output_tokens_details: Object<OutputDetails>,
+    server_tool_use: Object<ServerTools>,
+    service_tier: Text,
+    speed: Text,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServerTools {
+    web_search_requests: Count,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -200,6 +209,25 @@ impl Usage {
         keep(&mut self.output_tokens, later.output_tokens);
         self.cache_creation = Object(later.cache_creation.0.or(self.cache_creation.0.take()));
         self.output_tokens_details = Object(later.output_tokens_details.0.or(self.output_tokens_details.0.take()));
+        self.server_tool_use = Object(later.server_tool_use.0.or(self.server_tool_use.0.take()));
+        self.service_tier = Text(later.service_tier.0.or(self.service_tier.0.take()));
+        self.speed = Text(later.speed.0.or(self.speed.0.take()));
+    }
+
+    fn tell(&self, metered: &mut Metered) {
+        metered.tokens = self.tokens();
+        metered.tier = self.tier();
+        let tools = self.server_tool_use.0.as_ref();
+        metered.web_searches = tools.and_then(|tools| tools.web_search_requests.0).unwrap_or(0);
+    }
+
+    fn tier(&self) -> ServiceTier {
+        match (self.speed.as_str(), self.service_tier.as_str()) {
+            ("fast", _) => ServiceTier::Fast,
+            (_, "batch") => ServiceTier::Batch,
+            (_, "priority") => ServiceTier::Priority,
+            _ => ServiceTier::Standard,
+        }
     }
 
     /// Whether both sides are figures.
@@ -222,6 +250,7 @@ impl Usage {
             cache_write_long: long,
             output: self.output_tokens.0.unwrap_or(0),
             reasoning: details.and_then(|details| details.thinking_tokens.0).unwrap_or(0),
+            ..Tokens::default()
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::protocol::json::lenient::{self, Count, Each, Gather, Length, Object, 
 use crate::protocol::json::range_in;
 use crate::protocol::meter::{Metered, OpenCalls, Reading};
 
-use super::usage::Usage;
+use super::usage::{self, Usage};
 
 mod ending; // how a cut stream ends
 
@@ -91,6 +91,7 @@ struct Answer<'a> {
     choices: Each<Choices>,
     #[serde(borrow, deserialize_with = "lenient::raw")]
     usage: Option<&'a RawValue>,
+    service_tier: Text,
     error: Present,
 }
 
@@ -170,8 +171,13 @@ impl Answer<'_> {
         metered.model(&self.model);
         metered.has_error |= self.error.0;
         let usage = self.usage.and_then(|usage| serde_json::from_str::<Object<Usage>>(usage.get()).ok());
-        let tokens = usage.and_then(|Object(usage)| usage?.generated());
+        let usage = usage.and_then(|Object(usage)| usage);
+        metered.charged = usage.as_ref().and_then(Usage::charged).or(metered.charged);
+        let tokens = usage.and_then(Usage::generated);
         metered.tokens = tokens.or(metered.tokens);
+        if self.service_tier.0.is_some() {
+            metered.tier = usage::tier(&self.service_tier);
+        }
         tokens.is_some()
     }
 }

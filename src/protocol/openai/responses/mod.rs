@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
 use crate::protocol::meter::{Metered, OpenCalls};
 
-use super::usage::Usage;
+use super::usage::{self, Usage};
 
 mod ending; // how a cut stream ends
 
@@ -71,6 +71,7 @@ impl Reader {
             }
             "response.output_item.done" => {
                 self.calls.close(item);
+                metered.web_searches += u64::from(event.item.or_default().is_search());
                 self.frame.close(event.output_index);
             }
             // Sound comes as base64, which is no text.
@@ -94,7 +95,7 @@ impl Reader {
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(response))) = serde_json::from_slice::<Object<Response>>(text) else { return };
-    metered.text_bytes = response.output.all.0;
+    metered.text_bytes = response.output.all.text_bytes;
     metered.has_error |= response.error.0;
     response.note(metered);
     metered.complete();
@@ -119,6 +120,7 @@ struct Response {
     created_at: Count,
     model: Text,
     usage: Object<Usage>,
+    service_tier: Text,
     error: Present,
     output: Each<Output>,
 }
@@ -145,9 +147,12 @@ struct Part {
     refusal: Length,
 }
 
-/// The text in output items, in bytes.
+/// What output items add up to.
 #[derive(Default)]
-struct Output(u64);
+struct Output {
+    text_bytes: u64,
+    searches: u64,
+}
 
 /// The text in parts of content, in bytes.
 #[derive(Default)]
@@ -180,7 +185,14 @@ impl Frame {
 impl Response {
     fn note(self, metered: &mut Metered) {
         metered.model(&self.model);
+        let charged = self.usage.0.as_ref().and_then(Usage::charged);
+        metered.charged = charged.or(metered.charged);
         metered.tokens = self.usage.0.and_then(Usage::generated).or(metered.tokens);
+        metered.web_searches = metered.web_searches.max(self.output.all.searches);
+        // Before the answer is through, it is the tier that was asked for.
+        if self.service_tier.0.is_some() {
+            metered.tier = usage::tier(&self.service_tier);
+        }
     }
 }
 
@@ -188,15 +200,22 @@ impl Item {
     fn is_call(&self) -> bool {
         CALLS.contains(&self.kind.as_str())
     }
+
+    /// The provider searched the web, which it bills apart.
+    fn is_search(&self) -> bool {
+        self.kind.as_str() == "web_search_call"
+    }
 }
 
 impl Gather for Output {
     type Item = Object<Item>;
 
     fn add(&mut self, Object(item): Object<Item>) {
-        let Item { name, arguments, input, content, summary, .. } = item.unwrap_or_default();
+        let item = item.unwrap_or_default();
+        self.searches += u64::from(item.is_search());
+        let Item { name, arguments, input, content, summary, .. } = item;
         let texts = [name.0, arguments.0, input.0, content.all.0, summary.all.0];
-        self.0 = texts.into_iter().fold(self.0, u64::saturating_add);
+        self.text_bytes = texts.into_iter().fold(self.text_bytes, u64::saturating_add);
     }
 }
 
