@@ -41,6 +41,7 @@ fn catalog(keys: KeyIndex) -> Catalog {
         keys,
         routing: Arc::default(),
         prices: Arc::default(),
+        settings: Arc::default(),
     }
 }
 

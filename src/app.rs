@@ -19,16 +19,24 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::catalog::CurrentCatalog;
 use crate::config::{Config, Listen};
-use crate::control::{Configured, Control, Ledger, OpenError};
+use crate::control::{Control, Ledger, OpenError};
 use crate::domain::KeyText;
 use crate::gateway::{Gateway, UnderWay};
 use crate::journal::{Journal, Metrics};
 use crate::telemetry::{Health, scrape_routes};
 use crate::{control, gateway};
+
+mod reload; // what takes effect while the process runs, and what needs a start
+
+pub use reload::Load;
+
+use reload::Fixed;
 
 /// The version users see.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -55,7 +63,7 @@ pub struct App {
     health: Arc<Health>,
     stop_edge: watch::Sender<bool>,
     under_way: UnderWay,
-    drain: Duration,
+    catalog: Arc<CurrentCatalog>,
     edge: Runtime,
     metrics: Desk,
     ledger: Ledger,
@@ -88,35 +96,33 @@ struct Listeners {
 }
 
 impl App {
-    /// Starts everything `config` asks for; requests are taken when this returns.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    /// Starts everything `config` asks for; requests are taken when this returns. `load` reads it again later.
+    pub fn start(config: Config, load: Load) -> Result<Self, StartError> {
         let listeners = Listeners::bind(&config.listen)?;
         let listen = listeners.addresses(&config.listen);
         let office = runtime("office", OFFICE_THREADS)?;
+        // From now on a SIGHUP does not end the process.
+        let hangups = office.block_on(async { signal(SignalKind::hangup()) }).map_err(StartError::Runtime)?;
         let edge = runtime("edge", std::thread::available_parallelism().map_or(1, usize::from))?;
 
         let metrics = Arc::new(Metrics::new(VERSION, config.metrics_keys_max).map_err(StartError::Metrics)?);
         metrics.config_read(true, SystemTime::now().into());
         let (journal, records) = Journal::new(config.journal_capacity, metrics.clone());
 
-        let data_dir = config.data_dir;
-        let settings = control::Settings {
-            data_dir: data_dir.clone(),
-            organization: config.organization.shared(),
-            gateway: config.gateway.shared(),
-        };
-        let configured = Configured {
-            routing: Arc::new(config.routing),
-            prices: Arc::new(config.prices),
-            permissions: Arc::new(config.permissions),
-        };
-        let control = office.block_on(Control::open(settings, configured, metrics, records));
-        let Control { catalog, pepper, first_admin_token, admin, ledger } = control.map_err(StartError::Control)?;
+        let health = Arc::new(Health::default());
+        let data_dir = config.data_dir.clone();
+        let settings = control::Settings { data_dir: data_dir.clone(), gateway: config.gateway.shared() };
+        let fixed = Fixed::new(&config, listen);
+        let reading = fixed.reading(config);
+        let again = reload::again(load, fixed, metrics.clone(), health.clone());
+        let control = office.block_on(Control::open(settings, reading, again, metrics, records));
+        let control = control.map_err(StartError::Control)?;
+        let Control { catalog, reloader, pepper, first_admin_token, admin, ledger } = control;
+        office.spawn(reload::at_each_hangup(hangups, reloader));
         if let Some(token) = first_admin_token {
             hand_over(&token, &data_dir).map_err(StartError::AdminToken)?;
         }
 
-        let health = Arc::new(Health::default());
         let scrape = scrape_routes(journal.clone(), health.clone());
         let metrics = Desk::open("metrics", &office, listeners.metrics, |listener, closing| async move {
             axum::serve(listener, scrape).with_graceful_shutdown(closing).await
@@ -124,19 +130,17 @@ impl App {
         let admin =
             Desk::open("admin API", &office, listeners.admin, |listener, closing| admin.serve(listener, closing))?;
 
-        let drain = config.path.timeouts.drain;
-        let gateway = Gateway::new(catalog, journal, pepper, config.path);
+        let gateway = Gateway::new(catalog.clone(), journal, pepper);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
         serve_edge(&edge, gateway, listeners.edge, &listen, stopped);
 
         info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
-        Ok(Self { listen, health, stop_edge, under_way, drain, edge, metrics, ledger, admin, office })
+        Ok(Self { listen, health, stop_edge, under_way, catalog, edge, metrics, ledger, admin, office })
     }
 
     /// Waits until the process is asked to end: SIGTERM or SIGINT.
     pub fn wait_for_signal(&self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
         self.office.block_on(async {
             let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
@@ -149,7 +153,8 @@ impl App {
     pub fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.hold("stopping", "the gateway is stopping");
         self.stop_edge.send_replace(true);
-        let left = self.office.block_on(drained(&self.under_way, self.drain, hurry));
+        let drain = self.catalog.load().settings.timeouts.drain;
+        let left = self.office.block_on(drained(&self.under_way, drain, hurry));
         if left > 0 {
             warn!("{left} requests were still running and are cut off");
         }
@@ -169,7 +174,6 @@ impl App {
 
     /// Ends the wait of [`App::stop`] at a second SIGTERM or SIGINT.
     pub async fn second_signal() {
-        use tokio::signal::unix::{SignalKind, signal};
         let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
             return std::future::pending().await;
         };
@@ -206,7 +210,7 @@ fn serve_edge(
     listen: &Listen,
     stopped: watch::Receiver<bool>,
 ) {
-    let settings = gateway.settings();
+    let settings = &gateway.catalog().load().settings;
     let conf = ServerConf {
         upstream_keepalive_pool_size: settings.upstream_connections_kept,
         max_retries: gateway::CONNECTS_MAX,

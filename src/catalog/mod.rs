@@ -15,10 +15,12 @@ mod standing; // what a key, a team and a key's text are worth at this moment
 mod permit; // whether a key may use a model, a provider, an endpoint, from where
 mod unmatched; // patterns that stand for nothing there is
 mod routing; // which provider serves which model
+mod settings; // limits and deadlines of the request path
 
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
+pub use settings::{Access, CutForm, Settings, Timeouts};
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
 pub use unmatched::unmatched;
 
@@ -31,6 +33,8 @@ pub struct Catalog {
     pub keys: KeyIndex,
     pub routing: Arc<Routing>,
     pub prices: Arc<PriceTable>,
+    /// Limits and deadlines of the request path.
+    pub settings: Arc<Settings>,
 }
 
 /// The catalog of this moment.

@@ -173,6 +173,7 @@ mod tests {
             keys: KeyIndex::default(),
             routing: Arc::new(Routing::default()),
             prices: Arc::new(PriceTable::default()),
+            settings: Arc::default(),
         };
         let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
         state.permit(permissions(key));

@@ -1,11 +1,14 @@
-//! `kt config`: what the gateway would start with.
+//! `kt config`: what the gateway would start with, what it runs with, and how it comes to the one from the other.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::config::{self, Config, Overrides, ProcessEnvironment, Source};
+use crate::control::admin::v1::config::ConfigInForce;
 
+use super::client::Gateway;
 use super::{Error, output};
 
 #[derive(Debug, Subcommand)]
@@ -14,6 +17,19 @@ pub(super) enum Command {
     Check(FileArgs),
     /// Print every setting as it holds, secrets as where they came from
     Show(FileArgs),
+    /// Print what the running gateway has in force
+    Running(RunningArgs),
+    /// Have the running gateway read its configuration again; a faulty one changes nothing
+    Reload(RunningArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunningArgs {
+    #[command(flatten)]
+    gateway: Gateway,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -24,8 +40,15 @@ pub(super) struct FileArgs {
 }
 
 impl Command {
-    pub(super) fn run(self) -> Result<(), Error> {
-        let (Self::Check(args) | Self::Show(args)) = &self;
+    pub(super) async fn run(self) -> Result<(), Error> {
+        match &self {
+            Self::Running(args) => return running(args).await,
+            Self::Reload(args) => return reload(args).await,
+            Self::Check(args) | Self::Show(args) => self.read(args),
+        }
+    }
+
+    fn read(&self, args: &FileArgs) -> Result<(), Error> {
         let config = config::load(args.config.as_deref(), Overrides::default(), &ProcessEnvironment);
         let config = config.map_err(|faults| Error::Failed(faults.to_string()))?;
         for warning in &config.warnings {
@@ -33,9 +56,31 @@ impl Command {
         }
         match self {
             Self::Check(_) => output::line(&format!("ok: {}", summary(&config))),
-            Self::Show(_) => output::line(config.show().trim_end()),
+            _ => output::line(config.show().trim_end()),
         }
     }
+}
+
+async fn running(args: &RunningArgs) -> Result<(), Error> {
+    let in_force: ConfigInForce = args.gateway.client()?.get("/v1/config").await?;
+    tell(&in_force, &in_force.faults);
+    if args.json { output::json(&in_force) } else { output::line(in_force.text.trim_end()) }
+}
+
+async fn reload(args: &RunningArgs) -> Result<(), Error> {
+    let in_force: ConfigInForce = args.gateway.client()?.post("/v1/config/reload", &json!({})).await?;
+    tell(&in_force, &[]);
+    match args.json {
+        true => output::json(&in_force),
+        false => output::line(&format!("in force since {}", output::time(in_force.since, false))),
+    }
+}
+
+/// What is not as it should be, beside the answer.
+fn tell(in_force: &ConfigInForce, faults: &[String]) {
+    faults.iter().for_each(|fault| output::hint(&format!("not in force: {fault}")));
+    in_force.warnings.iter().for_each(|warning| output::hint(&format!("warning: {warning}")));
+    in_force.restart.iter().for_each(|change| output::hint(&format!("not yet: {change}")));
 }
 
 fn summary(config: &Config) -> String {

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::app::App;
+use crate::app::{App, Load};
 use crate::config::{self, Overrides};
 use crate::control::admin::SOCKET_FILE;
 use crate::control::admin::v1::teams::create::CreateTeam;
@@ -87,9 +87,10 @@ fn start(folder: &Path, provider: SocketAddr, once: bool) -> Result<App, Error> 
     let data_dir = Some(folder.join("data"));
     let overrides = Overrides { edge: any, admin: any, metrics: any, data_dir };
     let environment = |name: &str| (name == "KEEPTRUSTS_DEMO_PROVIDER_KEY").then(|| OsString::from("made-up"));
-    let config = config::demo(provider, overrides, &environment).map_err(|faults| Error::Failed(faults.to_string()))?;
+    let load: Load = Box::new(move || config::demo(provider, overrides.clone(), &environment));
+    let config = load().map_err(|faults| Error::Failed(faults.to_string()))?;
     start_log(config.log.format, config.log.level);
-    App::start(config).map_err(|error| Error::Failed(error.to_string()))
+    App::start(config, load).map_err(|error| Error::Failed(error.to_string()))
 }
 
 async fn show(app: &App, folder: &Path, mock: &MockProvider) -> Result<(), Error> {

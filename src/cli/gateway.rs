@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use log::{info, warn};
 
-use crate::app::{App, VERSION};
+use crate::app::{App, Load, VERSION};
 use crate::config::{self, Config, Overrides, ProcessEnvironment};
 use crate::telemetry::start_log;
 
@@ -58,11 +58,11 @@ impl Run {
             metrics: self.metrics_listen,
             data_dir: self.data_dir,
         };
-        let config = config::load(self.config.as_deref(), overrides, &ProcessEnvironment);
-        let config = config.map_err(|faults| Error::Failed(faults.to_string()))?;
+        let load: Load = Box::new(move || config::load(self.config.as_deref(), overrides.clone(), &ProcessEnvironment));
+        let config = load().map_err(|faults| Error::Failed(faults.to_string()))?;
         start_log(config.log.format, config.log.level);
         announce(&config);
-        let app = App::start(config).map_err(|error| Error::Failed(error.to_string()))?;
+        let app = App::start(config, load).map_err(|error| Error::Failed(error.to_string()))?;
         app.wait_for_signal().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
         info!("stopping: waiting for running requests; a second signal ends them");
         app.stop(App::second_signal());

@@ -12,7 +12,7 @@ mod teams; // kt teams create|list|show|update|suspend|resume|delete
 mod admin_tokens; // kt admin-tokens create|list|revoke
 mod explain; // kt explain
 mod events; // kt events tail|list
-mod config; // kt config check|show
+mod config; // kt config check|show|running|reload
 mod demo; // kt demo
 mod mock_provider; // kt mock-provider
 mod completions; // kt completions
@@ -48,7 +48,7 @@ enum Command {
     /// Read the audit log, or follow it live
     #[command(arg_required_else_help = true)]
     Events(events::Events),
-    /// Check a configuration, or show what would hold
+    /// Check a configuration, show what would hold or does, have it read again
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
     /// Show everything on one machine, without any provider account
@@ -92,7 +92,7 @@ impl Cli {
             Command::Explain(explain) => block_on(explain.run()),
             Command::Events(events) => block_on(events.run()),
             Command::Gateway(gateway) => gateway.run(),
-            Command::Config(config) => config.run(),
+            Command::Config(config) => block_on(config.run()),
             Command::Demo(demo) => demo.run(),
             Command::MockProvider(mock) => block_on(mock.run()),
             Command::Completions(completions) => completions.run(),

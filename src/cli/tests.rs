@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::control::admin::v1::tokens::Token;
 use crate::control::admin::v1::tokens::create::CreatedToken;
 use crate::control::admin::v1::whoami::WhoAmI;
-use crate::control::{Configured, Control, Ledger, Settings};
+use crate::control::{Again, Configured, Control, Ledger, Reading, Settings};
 use crate::domain::{KeyKind, KeyText, Verdict};
 use crate::journal::{Journal, KeyIdentity, KeySeries, Metrics, Opening, Record};
 
@@ -54,9 +54,11 @@ impl Office {
     async fn open(dir: tempfile::TempDir) -> Self {
         let metrics = Arc::new(Metrics::new("test", 100).unwrap());
         let (journal, records) = Journal::new(1024, metrics.clone());
-        let settings = Settings { data_dir: dir.path().into(), organization: "acme".into(), gateway: "edge-1".into() };
-        let configured = Configured { routing: Arc::default(), prices: Arc::default(), permissions: Arc::default() };
-        let control = Control::open(settings, configured, metrics, records).await.unwrap();
+        let settings = Settings { data_dir: dir.path().into(), gateway: "edge-1".into() };
+        let configured = Configured { organization: "acme".into(), ..Configured::default() };
+        let reading = Reading { configured, ..Reading::default() };
+        let again: Again = Arc::new(|| Err(vec!["the file is gone".into()]));
+        let control = Control::open(settings, reading, again, metrics, records).await.unwrap();
         let Control { first_admin_token, admin, ledger, .. } = control;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

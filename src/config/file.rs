@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::catalog::{Access, CutForm, Settings, Timeouts};
 use crate::domain::{Name, Network, Pattern, PermissionError, Permissions};
-use crate::gateway::{Access, CutForm, Settings, Timeouts};
 use crate::providers::{BaseUrl, Kind};
 
 use super::credential::{Reference, reference};
@@ -37,7 +37,7 @@ pub(super) struct Written {
     pub(super) models: Vec<WrittenModel>,
     pub(super) prices: Option<Placed<PathBuf>>,
     pub(super) permissions: Permissions,
-    pub(super) path: Settings,
+    pub(super) settings: Settings,
     pub(super) counts: Counts,
     pub(super) log: Log,
 }
@@ -93,7 +93,7 @@ impl Written {
                 models: file.items("models", model),
                 prices: file.section("prices", |prices| prices.optional("file", path)),
                 permissions,
-                path: path_settings(file, access),
+                settings: settings(file, access),
                 counts: counts(file),
                 log: file.section("log", log_settings),
             }
@@ -187,7 +187,7 @@ fn allowed<T>(
     Some(written.into_iter().map(|entry| entry.value).collect())
 }
 
-fn path_settings(file: &Section<'_>, access: Access) -> Settings {
+fn settings(file: &Section<'_>, access: Access) -> Settings {
     let default = Settings::default();
     let (body_bytes_max, kept) = file.section("limits", |limits| {
         (

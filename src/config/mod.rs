@@ -16,9 +16,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::catalog::Routing;
+use crate::catalog::{Routing, Settings};
 use crate::domain::{Name, Permissions, PriceTable};
-use crate::gateway;
 use crate::telemetry::LogFormat;
 
 mod resolve; // from what was written to what holds: defaults, environment, references
@@ -58,7 +57,8 @@ pub struct Config {
     pub prices: PriceTable,
     /// What the whole organization may use.
     pub permissions: Permissions,
-    pub path: gateway::Settings,
+    /// Limits and deadlines of the request path.
+    pub settings: Settings,
     /// How many keys metrics tell apart.
     pub metrics_keys_max: usize,
     /// How many records may wait to be made durable.

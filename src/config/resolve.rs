@@ -84,7 +84,7 @@ pub(super) fn resolve(
         routing,
         prices,
         permissions: written.permissions,
-        path: written.path,
+        settings: written.settings,
         metrics_keys_max: written.counts.metrics_keys_max,
         journal_capacity: written.counts.journal_capacity,
         log: written.log,

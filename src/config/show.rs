@@ -67,7 +67,7 @@ impl Config {
             writeln!(out, "  {name}: [{}]", entries.join(", "))
         }
         let permissions = &self.permissions;
-        let access = &self.path.access;
+        let access = &self.settings.access;
         let passthrough = if access.provider_key_passthrough { "allow" } else { "off" };
         writeln!(out, "access:")?;
         list(out, "models", &permissions.models)?;
@@ -79,11 +79,11 @@ impl Config {
     }
 
     fn write_limits(&self, out: &mut String) -> std::fmt::Result {
-        let timeouts = &self.path.timeouts;
+        let timeouts = &self.settings.timeouts;
         writeln!(out, "limits:")?;
-        writeln!(out, "  body_bytes_max: {}", show_size(self.path.body_bytes_max))?;
-        writeln!(out, "  upstream_connections_kept: {}", self.path.upstream_connections_kept)?;
-        writeln!(out, "streams:\n  cut: {}", self.path.cut.label())?;
+        writeln!(out, "  body_bytes_max: {}", show_size(self.settings.body_bytes_max))?;
+        writeln!(out, "  upstream_connections_kept: {}", self.settings.upstream_connections_kept)?;
+        writeln!(out, "streams:\n  cut: {}", self.settings.cut.label())?;
         writeln!(out, "timeouts:")?;
         writeln!(out, "  body: {}", show_duration(timeouts.body))?;
         writeln!(out, "  connect: {}", show_duration(timeouts.connect))?;

@@ -276,8 +276,8 @@ log: {format: json, level: debug}
     let Listen { edge, admin, metrics } = config.listen;
     assert_eq!([edge, admin, metrics].map(|a| a.to_string()), ["0.0.0.0:0", "127.0.0.1:7", "[::1]:8"]);
     assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"), "relative to the file's directory");
-    assert_eq!((config.path.body_bytes_max, config.path.upstream_connections_kept), (1 << 20, 7));
-    let timeouts = config.path.timeouts;
+    assert_eq!((config.settings.body_bytes_max, config.settings.upstream_connections_kept), (1 << 20, 7));
+    let timeouts = config.settings.timeouts;
     let seconds = [timeouts.body, timeouts.connect, timeouts.first_byte, timeouts.write];
     assert_eq!(seconds.map(|duration| duration.as_secs()), [1, 2, 3, 5]);
     assert_eq!(timeouts.drain, Duration::from_millis(250));
@@ -660,7 +660,7 @@ fn the_reference_configuration_loads_and_shows_the_defaults() {
     let reference = load(Some(shipped("keeptrusts.yaml")));
     let default = load(None);
     assert!(reference.warnings.is_empty(), "{:?}", reference.warnings);
-    assert_eq!(format!("{:?}", reference.path), format!("{:?}", default.path));
+    assert_eq!(format!("{:?}", reference.settings), format!("{:?}", default.settings));
     assert_eq!((reference.listen, reference.log), (default.listen, default.log));
     assert_eq!((&reference.organization, &reference.gateway), (&default.organization, &default.gateway));
     assert_eq!(

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::catalog::{CurrentCatalog, Routing};
+use crate::catalog::{self, CurrentCatalog, Routing};
 use crate::domain::{KeyKind, KeyText, Pepper, Permissions, PriceTable, Timestamp};
 use crate::journal::{Metrics, Records};
 
@@ -21,6 +21,7 @@ mod data_dir; // the directory everything durable lives in, for one process at a
 mod pepper; // the secret that key digests are made under
 mod store; // durable truth: traits apart from SQL, SQLite behind them
 mod publish; // store → catalog
+mod configuration; // what the operator wrote, read again when asked
 mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
 mod ledger; // journal → durable events → followers
@@ -28,6 +29,7 @@ mod ids; // short random ids, which are no secrets
 pub mod admin; // the HTTP API, and the socket beside it
 
 pub use admin::AdminServer;
+pub use configuration::{Again, Reading, Reloader};
 pub use data_dir::DataDirError;
 pub use ledger::{Ledger, Unwritten};
 pub use pepper::PepperError;
@@ -35,6 +37,7 @@ pub use store::StoreError;
 
 use admin::{Admin, BindError};
 use admin_tokens::AdminTokens;
+use configuration::Configuration;
 use data_dir::DataDir;
 use office::Office;
 use publish::Publisher;
@@ -46,23 +49,26 @@ use store::{Actor, AdminRole, AdminToken, Audit, KeyStore};
 pub struct Settings {
     /// Where the databases, the pepper and the admin socket are. Made if it does not exist.
     pub data_dir: PathBuf,
-    pub organization: Arc<str>,
     /// The name of this gateway in events.
     pub gateway: Arc<str>,
 }
 
 /// What the configuration says, as the catalog carries it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Configured {
+    pub organization: Arc<str>,
     pub routing: Arc<Routing>,
     pub prices: Arc<PriceTable>,
     /// What the organization may use.
     pub permissions: Arc<Permissions>,
+    pub settings: Arc<catalog::Settings>,
 }
 
 /// An open control plane: what the gateway needs, and what is still to be run.
 pub struct Control {
     pub catalog: Arc<CurrentCatalog>,
+    /// Reads the configuration again when the operator asks the process for it.
+    pub reloader: Reloader,
     pub pepper: Pepper,
     /// The clear text of the first admin token, where this start made one. It cannot be had again.
     pub first_admin_token: Option<KeyText>,
@@ -87,11 +93,12 @@ pub enum OpenError {
 }
 
 impl Control {
-    /// Opens `settings.data_dir`, publishes what it holds and begins to drain `records`. Must be called inside
-    /// a tokio runtime, which then carries the ledger.
+    /// Opens `settings.data_dir`, publishes what it holds and what `reading` says, and begins to drain `records`. Must
+    /// be called inside a tokio runtime, which then carries the ledger.
     pub async fn open(
         settings: Settings,
-        configured: Configured,
+        reading: Reading,
+        again: Again,
         metrics: Arc<Metrics>,
         records: Records,
     ) -> Result<Self, OpenError> {
@@ -100,26 +107,26 @@ impl Control {
         let store = Arc::new(SqliteStore::open(data_dir.clone()).map_err(in_store)?);
         let pepper = checked_pepper(data_dir.path(), &*store).await?;
         let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
-        let organization = settings.organization.clone();
-        let publisher = Publisher::compile(&*store, organization, configured, metrics.clone(), now());
+        let publisher = Publisher::compile(&*store, reading.configured.clone(), metrics.clone(), now());
         let publisher = Arc::new(publisher.await.map_err(in_store)?);
         let catalog = publisher.catalog().clone();
         let ledger = Ledger::start(store.clone(), records, metrics.clone(), settings.gateway.clone());
         let (closing, closed) = watch::channel(false);
-        let office = Office::new(store.clone(), publisher, pepper.clone(), tokens.clone(), metrics);
+        let configuration = Configuration::new(reading, again);
+        let office = Office::new(store.clone(), publisher, configuration, pepper.clone(), tokens.clone(), metrics);
         let admin = Arc::new(Admin {
             office: office.clone(),
             catalog: catalog.clone(),
             keys: store.clone(),
             events: store,
             live: ledger.live().clone(),
-            organization: settings.organization,
             gateway: settings.gateway,
             closing: closed,
         });
+        let reloader = Reloader::new(office.clone());
         let admin = AdminServer::bind(admin, closing, tokens, pepper.clone(), office, data_dir);
         let admin = admin.map_err(OpenError::Socket)?;
-        Ok(Self { catalog, pepper, first_admin_token, admin, ledger })
+        Ok(Self { catalog, reloader, pepper, first_admin_token, admin, ledger })
     }
 }
 

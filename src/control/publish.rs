@@ -74,7 +74,6 @@ impl Publisher {
     /// Publishes everything that `store` holds, as of `now`.
     pub(super) async fn compile(
         store: &dyn KeyStore,
-        organization: Arc<str>,
         configured: Configured,
         metrics: Arc<Metrics>,
         now: Timestamp,
@@ -105,13 +104,23 @@ impl Publisher {
             }
         }
         metrics.keys_known(census.live, census.revoked);
-        let Configured { routing, prices, permissions } = configured;
-        let catalog = Catalog { organization, permissions, keys, routing, prices };
+        let Configured { organization, routing, prices, permissions, settings } = configured;
+        let catalog = Catalog { organization, permissions, keys, routing, prices, settings };
         Ok(Self { catalog: Arc::new(CurrentCatalog::new(catalog)), metrics, census: Mutex::new(census) })
     }
 
     pub(super) fn catalog(&self) -> &Arc<CurrentCatalog> {
         &self.catalog
+    }
+
+    /// Makes what was configured anew hold for all requests to come.
+    pub(super) fn configure(&self, configured: Configured) {
+        let _one_at_a_time = self.census.lock();
+        let Configured { organization, routing, prices, permissions, settings } = configured;
+        self.catalog.update(|catalog| {
+            let keys = std::mem::take(&mut catalog.keys);
+            *catalog = Catalog { organization, permissions, keys, routing, prices, settings };
+        });
     }
 
     /// Makes a new key known. Keys of other kinds than access keys are none of the catalog's business.
@@ -314,21 +323,11 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use crate::catalog::Routing;
     use crate::control::store::Revocation;
     use crate::control::store::conformance::{self, key};
-    use crate::domain::PriceTable;
     use crate::journal::Journal;
 
     use super::*;
-
-    fn configured() -> Configured {
-        Configured {
-            routing: Arc::new(Routing::default()),
-            prices: Arc::new(PriceTable::default()),
-            permissions: Arc::default(),
-        }
-    }
 
     fn gauges(metrics: &Arc<Metrics>) -> (String, String) {
         let text = Journal::new(1, metrics.clone()).0.expose();
@@ -350,7 +349,7 @@ mod tests {
             store.create_key(key.clone(), conformance::audit("key.create")).await.unwrap();
         }
         let metrics = Arc::new(Metrics::new("test", 10).unwrap());
-        let publisher = Publisher::compile(&*store, "acme".into(), configured(), metrics.clone(), now).await.unwrap();
+        let publisher = Publisher::compile(&*store, Configured::default(), metrics.clone(), now).await.unwrap();
         let known = |key: &Key| publisher.catalog().load().keys.find(&key.secrets[0].digest).cloned();
         assert!(known(&gone).unwrap().key.state.is_revoked());
         assert!(known(&expired).is_some() && known(&gateway).is_none());

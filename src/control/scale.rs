@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::catalog::Routing;
 use crate::journal::Metrics;
 
 use super::admin_tokens::AdminTokens;
@@ -25,16 +24,21 @@ async fn a_million_keys_are_loaded_and_changed() {
     let (dir, store) = conformance::sqlite();
     fill(&dir.path().join("keeptrusts.db"));
     let metrics = Arc::new(Metrics::new("test", 2000).unwrap());
-    let configured =
-        Configured { routing: Arc::new(Routing::default()), prices: Arc::default(), permissions: Arc::default() };
     let (before, begun) = (resident_bytes(), Instant::now());
-    let publisher = Publisher::compile(&*store, "acme".into(), configured, metrics.clone(), now()).await.unwrap();
+    let publisher = Publisher::compile(&*store, Configured::default(), metrics.clone(), now()).await.unwrap();
     let (loaded, bytes) = (begun.elapsed(), resident_bytes().saturating_sub(before) / KEYS);
     assert_eq!(publisher.catalog().load().keys.len(), KEYS);
     println!("{KEYS} keys loaded in {loaded:?}, {bytes} bytes each");
 
     let pepper = Pepper::new(&[1; 32]).unwrap();
-    let office = Office::new(store, Arc::new(publisher), pepper, AdminTokens::new(Vec::new()), metrics);
+    let office = Office::new(
+        store,
+        Arc::new(publisher),
+        Configuration::default(),
+        pepper,
+        AdminTokens::new(Vec::new()),
+        metrics,
+    );
     let with_disk = times(&office).await;
     println!("median of {CHANGES} changes, the disk included: create, rotate, revoke {with_disk:?}");
     let begun = Instant::now();

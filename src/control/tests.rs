@@ -18,11 +18,21 @@ pub(in crate::control) async fn open(dir: &Path) -> Result<(Control, Journal), O
 }
 
 pub(in crate::control) async fn open_with(dir: &Path, routing: Routing) -> Result<(Control, Journal), OpenError> {
+    let configured = Configured { organization: "acme".into(), routing: Arc::new(routing), ..Configured::default() };
+    let reading = Reading { configured, ..Reading::default() };
+    let same = reading.clone();
+    open_reading(dir, reading, Arc::new(move || Ok(same.clone()))).await
+}
+
+pub(in crate::control) async fn open_reading(
+    dir: &Path,
+    reading: Reading,
+    again: Again,
+) -> Result<(Control, Journal), OpenError> {
     let metrics = Arc::new(Metrics::new("test", 100).unwrap());
     let (journal, records) = Journal::new(8192, metrics.clone());
-    let settings = Settings { data_dir: dir.into(), organization: "acme".into(), gateway: "edge-1".into() };
-    let configured = Configured { routing: Arc::new(routing), prices: Arc::default(), permissions: Arc::default() };
-    Ok((Control::open(settings, configured, metrics, records).await?, journal))
+    let settings = Settings { data_dir: dir.into(), gateway: "edge-1".into() };
+    Ok((Control::open(settings, reading, again, metrics, records).await?, journal))
 }
 
 #[tokio::test]

@@ -244,6 +244,7 @@ mod tests {
             keys: keys.collect(),
             routing: Arc::new(Routing::default()),
             prices: Arc::new(PriceTable::default()),
+            settings: Arc::default(),
         };
         Fixture { catalog, pepper }
     }

@@ -8,12 +8,11 @@ use nix::sys::socket::{Shutdown, shutdown};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use crate::catalog::{Credential, Interrupt, Interruptible, Lapse};
+use crate::catalog::{Credential, CutForm, Interrupt, Interruptible, Lapse};
 use crate::domain::{Ended, Verdict};
 use crate::protocol::error::ErrorFacts;
 use crate::protocol::meter::{Manner, Notice};
 
-use super::CutForm;
 use super::journey::{Journey, Stage, now};
 use super::refusal::Refusal;
 use super::relay::Answer;
@@ -55,9 +54,9 @@ pub fn cause(stage: &Stage) -> Option<Lapse> {
     }
 }
 
-/// Says the last word to the caller: a refusal where nothing was sent yet, else the end of the stream in `form`.
+/// Says the last word to the caller: a refusal where nothing was sent yet, else the end of the stream.
 /// A plain answer that was begun can only be broken off. The status that was sent here, 0 if none was.
-pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse, form: CutForm) -> u16 {
+pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> u16 {
     let refusal = Refusal::Lapsed(lapse);
     let status = refusal.row().status;
     let begun = session.response_written().is_some();
@@ -65,7 +64,7 @@ pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse, for
         let answer = &mut commitment.answer;
         answer.cut(lapse);
         if begun {
-            let last = ending(&refusal, answer, plan, journey.request_id.as_deref(), form);
+            let last = ending(&refusal, answer, plan, journey.request_id.as_deref(), journey.settings.cut);
             if !last.is_empty() {
                 // The client may be gone; then there is nobody to tell.
                 let _ = respond::end_stream(session, last).await;

@@ -9,13 +9,13 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::domain::{Ended, Verdict};
 use crate::protocol::error::{self, ErrorFacts};
 
+use super::cut;
 use super::journey::{Journey, Stage};
 use super::refusal::Refusal;
 use super::relay::Answer;
 use super::report::{CLIENT_CLOSED_STATUS, Receipt};
 use super::respond;
 use super::route::Plan;
-use super::{CutForm, cut};
 
 /// What is still to be sent when the provider has ended the body. A stream without its dialect's last word gets
 /// an error event, because clients take a missing one for success or ask again without end; unless the provider
@@ -35,9 +35,9 @@ pub fn complete(answer: &mut Answer, plan: &Plan, request_id: Option<&str>) -> B
 }
 
 /// Tells the caller of a failure, as far as it can still be told.
-pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey, form: CutForm) -> FailToProxy {
+pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey) -> FailToProxy {
     if let Some(lapse) = cut::cause(&journey.stage) {
-        let error_code = cut::end(session, journey, lapse, form).await;
+        let error_code = cut::end(session, journey, lapse).await;
         return FailToProxy { error_code, can_reuse_downstream: false };
     }
     let refusal = refusal(error);

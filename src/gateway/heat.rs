@@ -18,18 +18,19 @@ pub const COOLS_IN_SECONDS: u32 = INTERVAL.as_secs() as u32;
 /// The heat of addresses.
 pub struct Heat {
     failures: Rate,
-    failures_max: isize,
+}
+
+impl Default for Heat {
+    fn default() -> Self {
+        Self { failures: Rate::new_with_estimator_config(INTERVAL, HASHES, SLOTS) }
+    }
 }
 
 impl Heat {
-    pub fn new(failures_per_minute: u32) -> Self {
-        let failures = Rate::new_with_estimator_config(INTERVAL, HASHES, SLOTS);
-        Self { failures, failures_max: isize::try_from(failures_per_minute).unwrap_or(isize::MAX) }
-    }
-
-    /// Counts a failed authentication, and tells whether there have been too many from this address.
-    pub fn failed(&self, address: Option<IpAddr>) -> bool {
-        self.failures.observe(&address, 1) > self.failures_max
+    /// Counts a failed authentication, and tells whether there have been more than `failures_per_minute` from this
+    /// address.
+    pub fn failed(&self, address: Option<IpAddr>, failures_per_minute: u32) -> bool {
+        self.failures.observe(&address, 1) > isize::try_from(failures_per_minute).unwrap_or(isize::MAX)
     }
 }
 
@@ -39,10 +40,10 @@ mod tests {
 
     #[test]
     fn an_address_is_heated_by_its_own_failures() {
-        let heat = Heat::new(3);
+        let heat = Heat::default();
         let address = |last| Some(IpAddr::from([192, 0, 2, last]));
-        let failed: Vec<bool> = (0..5).map(|_| heat.failed(address(1))).collect();
+        let failed: Vec<bool> = (0..5).map(|_| heat.failed(address(1), 3)).collect();
         assert_eq!(failed, [false, false, false, true, true]);
-        assert!(!heat.failed(address(2)));
+        assert!(!heat.failed(address(2), 3));
     }
 }

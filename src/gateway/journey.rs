@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pingora::proxy::Session;
 use uuid::Uuid;
 
-use crate::catalog::Credential;
+use crate::catalog::{Catalog, Credential, Settings};
 use crate::domain::{ModelPrice, Timestamp};
 use crate::journal;
 use crate::protocol::{Dialect, client};
@@ -22,6 +22,10 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 /// One request on its way through the gateway.
 pub struct Journey {
     pub stage: Stage,
+    /// What the request is judged by, until it is.
+    pub catalog: Option<Arc<Catalog>>,
+    /// What holds for the request to its end, whatever is configured meanwhile.
+    pub settings: Arc<Settings>,
     /// The caller's dialect and the request's id, once known: what answers of our own are shaped by.
     pub dialect: Option<Dialect>,
     pub request_id: Option<Arc<str>>,
@@ -41,8 +45,10 @@ impl UnderWay {
 }
 
 impl Journey {
-    pub fn new(under_way: &UnderWay) -> Self {
-        Self { stage: Stage::default(), dialect: None, request_id: None, _under_way: under_way.clone() }
+    pub fn new(catalog: Arc<Catalog>, under_way: &UnderWay) -> Self {
+        let settings = catalog.settings.clone();
+        let (stage, dialect, request_id) = Default::default();
+        Self { stage, catalog: Some(catalog), settings, dialect, request_id, _under_way: under_way.clone() }
     }
 }
 

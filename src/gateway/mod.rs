@@ -38,10 +38,8 @@ mod refusal; // every reason to say no: one table
 mod cut; // ends a running answer whose key may not go on
 mod failure; // what is said and booked when a request does not end as it should
 mod respond; // answers of the gateway's own
-mod settings; // what the operator can set about it
 
 pub use journey::UnderWay;
 pub use phases::Gateway;
 pub use refusal::{Refusal, Row};
 pub use route::CONNECTS_MAX;
-pub use settings::{Access, CutForm, Settings, Timeouts};

@@ -1,6 +1,6 @@
 //! The only `impl ProxyHttp`: each phase calls the rooms the table in `gateway/mod.rs` names for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use crate::catalog::CurrentCatalog;
+use crate::catalog::{CurrentCatalog, Settings};
 use crate::domain::{Pepper, Verdict};
 use crate::journal::Journal;
 
@@ -23,7 +23,7 @@ use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
 use super::respond::{REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::{CONNECTS_MAX, Resolver};
-use super::{Settings, body, cut};
+use super::{body, cut};
 
 /// How long a client's idle connection is kept between two requests, in seconds. Longer than what clients'
 /// pools use, so that it is the client that closes.
@@ -34,24 +34,27 @@ pub struct Gateway {
     pub(super) catalog: Arc<CurrentCatalog>,
     pub(super) journal: Journal,
     pub(super) pepper: Pepper,
-    pub(super) settings: Settings,
     pub(super) heat: Heat,
-    pub(super) passthrough: Option<Passthrough>,
+    passthrough: OnceLock<Passthrough>,
     resolver: Resolver,
     under_way: UnderWay,
 }
 
 impl Gateway {
-    pub fn new(catalog: Arc<CurrentCatalog>, journal: Journal, pepper: Pepper, settings: Settings) -> Self {
-        let heat = Heat::new(settings.access.failures_per_minute);
-        let series = || journal.metrics().key_series(Passthrough::NAME, None);
-        let passthrough = settings.access.provider_key_passthrough.then(|| Passthrough::new(series()));
-        let (resolver, under_way) = (Resolver::default(), UnderWay::default());
-        Self { catalog, journal, pepper, settings, heat, passthrough, resolver, under_way }
+    pub fn new(catalog: Arc<CurrentCatalog>, journal: Journal, pepper: Pepper) -> Self {
+        let (heat, passthrough, resolver, under_way) = Default::default();
+        Self { catalog, journal, pepper, heat, passthrough, resolver, under_way }
     }
 
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn catalog(&self) -> &CurrentCatalog {
+        &self.catalog
+    }
+
+    /// The account of those who send their own key for the provider, where `settings` allow that.
+    pub(super) fn passthrough(&self, settings: &Settings) -> Option<&Passthrough> {
+        let series = || self.journal.metrics().key_series(Passthrough::NAME, None);
+        let account = || self.passthrough.get_or_init(|| Passthrough::new(series()));
+        settings.access.provider_key_passthrough.then(account)
     }
 
     /// The requests under way, to be watched while the gateway stops.
@@ -65,16 +68,16 @@ impl ProxyHttp for Gateway {
     type CTX = Journey;
 
     fn new_ctx(&self) -> Journey {
-        Journey::new(&self.under_way)
+        Journey::new(self.catalog.load(), &self.under_way)
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _journey: &mut Journey) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, journey: &mut Journey) -> Result<()> {
         // Where the client or Pingora has decided that the connection ends with this request, it does: the client
         // asked for it or speaks HTTP/1.0, the framing is ambiguous, or the gateway is stopping.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEPALIVE_SECONDS));
         }
-        session.set_write_timeout(Some(self.settings.timeouts.write));
+        session.set_write_timeout(Some(journey.settings.timeouts.write));
         Ok(())
     }
 
@@ -97,7 +100,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, _session: &mut Session, journey: &mut Journey) -> Result<Box<HttpPeer>> {
         let Stage::Admitted(_, plan) = &journey.stage else { return lost() };
         let base_url = &plan.provider.base_url;
-        let timeouts = &self.settings.timeouts;
+        let timeouts = &journey.settings.timeouts;
         let addresses = self.resolver.addresses(base_url.host(), base_url.port(), timeouts.connect).await;
         let unresolved = |_| Error::explain(ErrorType::ConnectNoRoute, "the provider's name has no address").into_up();
         let peer = plan.peer(&addresses.map_err(unresolved)?, timeouts);
@@ -234,7 +237,7 @@ impl ProxyHttp for Gateway {
     where
         Journey: Send + Sync,
     {
-        failure::answer(session, error, journey, self.settings.cut).await
+        failure::answer(session, error, journey).await
     }
 
     /// The end of every request that was not dropped on its way: what is still open is settled.

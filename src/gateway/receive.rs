@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::catalog::{Catalog, Credential, Wanted};
+use crate::catalog::{Catalog, Credential, Settings, Wanted};
 use crate::domain::{Ended, Verdict};
 use crate::journal;
 use crate::protocol::ask::{self, AskError, AskHead};
@@ -67,7 +67,8 @@ pub async fn receive(
     journey: &mut Journey,
     arrival: Arrival,
 ) -> Result<Reception> {
-    let catalog = gateway.catalog.load();
+    // A request waits long for its answer, and a catalog is large: it is kept no longer than it is needed.
+    let catalog = journey.catalog.take().unwrap_or_else(|| gateway.catalog.load());
     let head = session.req_header().clone();
     let request_id = arrival.request_id.clone();
     let located = locate(line(&head), &|name| catalog.routing.provider(name).is_some());
@@ -118,7 +119,7 @@ fn enter(
     let metrics = gateway.journal.metrics();
     let (client, address) = (arrival.client, arrival.address);
     let facts = |credential, organization| facts(arrival, credential, organization, dialect, located);
-    let authority = Authority { catalog, pepper: &gateway.pepper, passthrough: gateway.passthrough.as_ref() };
+    let authority = Authority { catalog, pepper: &gateway.pepper, passthrough: gateway.passthrough(&catalog.settings) };
     match authenticate(&head.headers, &authority, now()) {
         Ok(caller) => {
             let account = attribute(&caller, catalog);
@@ -138,7 +139,7 @@ fn enter(
         Err(Unauthenticated { refusal, credential }) => {
             // Nobody is told that a WebSocket needs a key: clients then try again for seconds, while 426 makes
             // them fall back to a POST at once, which tells them.
-            let heated = gateway.heat.failed(address);
+            let heated = gateway.heat.failed(address, catalog.settings.access.failures_per_minute);
             let refusal = match refusal {
                 _ if is_socket(located) => Refusal::WebsocketUnsupported,
                 _ if heated => Refusal::TooManyFailures,
@@ -177,7 +178,7 @@ async fn judge(
     match route.target {
         Target::Ask(endpoint) => {
             frame::check(head.uri.query(), &head.headers)?;
-            let body = read_body(gateway, session, entry).await?;
+            let body = read_body(&catalog.settings, session, entry).await?;
             let (grant, plan) = ask_provider(catalog, account, entry, head, &route, endpoint, body)?;
             Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
         }
@@ -204,9 +205,9 @@ async fn judge(
     }
 }
 
-async fn read_body(gateway: &Gateway, session: &mut Session, entry: &mut Entry) -> Result<Bytes, Stop> {
+async fn read_body(settings: &Settings, session: &mut Session, entry: &mut Entry) -> Result<Bytes, Stop> {
     let begun = Instant::now();
-    let body = body::read(session, gateway.settings.body_bytes_max, gateway.settings.timeouts.body).await;
+    let body = body::read(session, settings.body_bytes_max, settings.timeouts.body).await;
     entry.facts.body_wait = begun.elapsed();
     let body = body.map_err(|error| match error {
         BodyError::Refused(refusal) => Stop::Refused(refusal),

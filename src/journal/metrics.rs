@@ -48,7 +48,7 @@ const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", 
 pub struct Metrics {
     registry: Registry,
     rows: Vec<Row>,
-    keys_max: usize,
+    keys_max: AtomicUsize,
     keys_named: AtomicUsize,
     /// What keys beyond the maximum are counted as, by team: one for all of a team.
     others: Mutex<HashMap<Arc<str>, Arc<KeySeries>>>,
@@ -122,7 +122,7 @@ impl Metrics {
             &["key", "team", "provider", "model"],
         )?;
         let metrics = Self {
-            keys_max,
+            keys_max: AtomicUsize::new(keys_max),
             keys_named: AtomicUsize::new(0),
             others: Mutex::default(),
             requests: table.counters(
@@ -224,7 +224,7 @@ impl Metrics {
     /// The label values of a key. The first `keys_max` keys are told apart; teams always are.
     pub fn key_series(&self, key: &str, team: Option<&str>) -> Arc<KeySeries> {
         let team = team.unwrap_or(NONE);
-        if self.keys_named.fetch_add(1, Ordering::Relaxed) < self.keys_max {
+        if self.keys_named.fetch_add(1, Ordering::Relaxed) < self.keys_max.load(Ordering::Relaxed) {
             return Arc::new(KeySeries::detached(key, team));
         }
         let mut others = self.others.lock();
@@ -234,6 +234,11 @@ impl Metrics {
         let series = Arc::new(KeySeries::detached(OTHER, team));
         others.insert(series.team.clone(), series.clone());
         series
+    }
+
+    /// Changes how many keys are told apart, for keys that are named from now on.
+    pub fn tell_apart(&self, keys_max: usize) {
+        self.keys_max.store(keys_max, Ordering::Relaxed);
     }
 
     /// Counts a record.

@@ -1,13 +1,15 @@
-//! Alive, ready, or why not.
+//! Alive, ready, or why not; and what is amiss without keeping anybody from being served.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-/// Reasons why the process should get no new requests; ready while there are none.
+/// Reasons why the process should get no new requests; ready while there are none. Notes are no reasons: they are
+/// for whoever looks.
 #[derive(Default)]
 pub struct Health {
     unready: Mutex<BTreeMap<&'static str, String>>,
+    notes: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Health {
@@ -19,6 +21,19 @@ impl Health {
     /// Takes the reason called `name` back.
     pub fn release(&self, name: &'static str) {
         self.unready.lock().remove(name);
+    }
+
+    /// Tells something about `name` without withdrawing readiness, or takes it back.
+    pub fn note(&self, name: &'static str, text: Option<String>) {
+        let mut notes = self.notes.lock();
+        match text {
+            Some(text) => notes.insert(name, text),
+            None => notes.remove(name),
+        };
+    }
+
+    pub fn notes(&self) -> BTreeMap<&'static str, String> {
+        self.notes.lock().clone()
     }
 
     /// The reasons against readiness.

@@ -4,6 +4,8 @@
 //! those hold credentials; its modules therefore stay at `info` whatever level is asked for.
 
 use std::io::Write;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{LevelFilter, Record};
 
@@ -29,18 +31,29 @@ impl Format {
     }
 }
 
-/// Starts the log. Later calls change nothing.
+/// Whether lines are for machines; what is in force can change while the log runs.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Starts the log, or changes how it goes on.
 pub fn start_log(format: Format, level: LevelFilter) {
+    JSON.store(format == Format::Json, Ordering::Relaxed);
+    static STARTED: Once = Once::new();
+    STARTED.call_once(install);
+    log::set_max_level(level);
+}
+
+/// Lets through what the level of the moment does, which `log` itself looks after.
+fn install() {
     let mut log = env_logger::Builder::new();
-    log.filter_level(level);
+    log.filter_level(LevelFilter::Trace);
     for library in ["pingora", "pingora_core", "pingora_proxy", "pingora_http", "h2", "hyper", "rustls"] {
-        log.filter_module(library, level.min(LevelFilter::Info));
+        log.filter_module(library, LevelFilter::Info);
     }
-    log.format(move |out, record| {
+    log.format(|out, record| {
         let time = Timestamp::from(std::time::SystemTime::now());
-        match format {
-            Format::Text => writeln!(out, "{time} {:5} {}", record.level(), Line(record)),
-            Format::Json => {
+        match JSON.load(Ordering::Relaxed) {
+            false => writeln!(out, "{time} {:5} {}", record.level(), Line(record)),
+            true => {
                 let line = serde_json::json!({
                     "time": time.to_string(),
                     "level": record.level().as_str().to_ascii_lowercase(),
@@ -51,7 +64,7 @@ pub fn start_log(format: Format, level: LevelFilter) {
             }
         }
     });
-    // A second start, as in tests, keeps the first one's settings.
+    // Whoever started another log first keeps it.
     let _ = log.try_init();
 }
 

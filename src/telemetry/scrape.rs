@@ -20,10 +20,11 @@ pub fn scrape_routes(journal: Journal, health: Arc<Health>) -> Router {
         async move { ([(header::CONTENT_TYPE, EXPOSITION)], exposition) }
     };
     let ready = move || {
-        let reasons = health.reasons();
+        let (reasons, notes) = (health.reasons(), health.notes());
         async move {
             let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, axum::Json(serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+            let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons, "notes": notes });
+            (status, axum::Json(body)).into_response()
         }
     };
     Router::new().route("/metrics", get(metrics)).route("/livez", get(async || "ok\n")).route("/readyz", get(ready))

@@ -15,6 +15,7 @@ mod keys;
 mod kills;
 mod life_of_a_key;
 mod lifecycle;
+mod reload;
 mod revocation;
 mod scale;
 mod framing;

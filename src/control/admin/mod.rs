@@ -37,7 +37,6 @@ pub(crate) struct Admin {
     pub(super) keys: Arc<dyn KeyStore>,
     pub(super) events: Arc<dyn EventStore>,
     pub(super) live: broadcast::Sender<Committed>,
-    pub(super) organization: Arc<str>,
     pub(super) gateway: Arc<str>,
     /// Becomes true when followers are to be let go.
     pub(super) closing: watch::Receiver<bool>,

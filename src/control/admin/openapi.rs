@@ -9,7 +9,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::extract::Json;
 use super::problem::ProblemDocument;
-use super::v1::{admin_tokens, events, explain, revocations, teams, tokens, whoami};
+use super::v1::{admin_tokens, config, events, explain, revocations, teams, tokens, whoami};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +34,8 @@ use super::v1::{admin_tokens, events, explain, revocations, teams, tokens, whoam
         admin_tokens::revoke::handler,
         events::handler,
         explain::handler,
+        config::show::handler,
+        config::reload::handler,
         whoami::handler,
     ),
     components(schemas(ProblemDocument))

@@ -123,6 +123,7 @@ impl From<OfficeError> for Problem {
             OfficeError::AdminTokenUnknown => Self::new(StatusCode::NOT_FOUND, "admin_token_unknown", detail),
             OfficeError::AdminTokenLast => conflict("admin_token_last"),
             OfficeError::AdminTokensMax => conflict("admin_tokens_max"),
+            OfficeError::Configuration(_) => invalid("config_faulty"),
             OfficeError::Reason => invalid("reason_invalid"),
             OfficeError::KeyUnknown => Self::token_unknown(),
             OfficeError::Random(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "random_failed", detail),

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::catalog::Routing;
-use crate::control::Control;
-use crate::control::tests::{open, open_with};
+use crate::control::tests::{open, open_reading, open_with};
+use crate::control::{Control, Reading};
 use crate::journal::{Journal, Opening, Record};
 use crate::providers::{BaseUrl, Kind, Provider};
 
@@ -47,6 +47,15 @@ impl Bench {
         let routing = Routing { providers: vec![Arc::new(provider)], models: Vec::new() };
         let dir = tempfile::tempdir().unwrap();
         let (control, journal) = open_with(dir.path(), routing).await.unwrap();
+        Self { control, journal, dir }
+    }
+
+    /// With a configuration that is read by `again`.
+    pub(super) async fn with_configuration(
+        again: impl Fn() -> Result<Reading, Vec<String>> + Send + Sync + 'static,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (control, journal) = open_reading(dir.path(), Reading::default(), Arc::new(again)).await.unwrap();
         Self { control, journal, dir }
     }
 

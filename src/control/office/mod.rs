@@ -14,6 +14,7 @@ use crate::domain::{Name, NameError, Pepper, Permissions, Timestamp};
 use crate::journal::Metrics;
 
 use super::admin_tokens::AdminTokens;
+use super::configuration::Configuration;
 use super::now;
 use super::publish::{Publisher, Woken};
 use super::store::{KeyStore, PAGE_MAX, StoreError};
@@ -22,6 +23,7 @@ mod keys; // made, changed, rotated, revoked
 mod teams; // made, changed, suspended, removed
 mod admin_tokens; // made, revoked
 mod uses; // when keys were used, every now and then
+mod configuration; // read again, put in force
 
 pub(crate) use keys::{KeyPatch, NewKey, NewKeyKind, Revocations};
 pub(crate) use teams::{NewTeam, TeamPatch};
@@ -49,11 +51,14 @@ pub(crate) struct Office {
 struct Desk {
     store: Arc<dyn KeyStore>,
     publisher: Arc<Publisher>,
+    configuration: Configuration,
     pepper: Pepper,
     tokens: AdminTokens,
     metrics: Arc<Metrics>,
     /// Changes are made one after the other, so that they are published in the order they became durable.
     turn: Mutex<()>,
+    /// The same for reading the configuration again.
+    reload: Mutex<()>,
     uses: Mutex<uses::Written>,
 }
 
@@ -80,6 +85,8 @@ pub(crate) enum OfficeError {
     AdminTokenUnknown,
     AdminTokenLast,
     AdminTokensMax,
+    /// Every fault of a configuration that was read again.
+    Configuration(Vec<String>),
     Random(getrandom::Error),
     Store(StoreError),
     /// The process is stopping.
@@ -90,12 +97,13 @@ impl Office {
     pub(super) fn new(
         store: Arc<dyn KeyStore>,
         publisher: Arc<Publisher>,
+        configuration: Configuration,
         pepper: Pepper,
         tokens: AdminTokens,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (turn, uses) = Default::default();
-        Self { desk: Arc::new(Desk { store, publisher, pepper, tokens, metrics, turn, uses }) }
+        let (turn, reload, uses) = Default::default();
+        Self { desk: Arc::new(Desk { store, publisher, configuration, pepper, tokens, metrics, turn, reload, uses }) }
     }
 
     /// Runs a change to its end, also if whoever asked for it hangs up: a change that is durable but not
@@ -211,6 +219,9 @@ impl fmt::Display for OfficeError {
                 "this is the last token with the role of an admin: make another one first (`kt admin-tokens create`)",
             ),
             Self::AdminTokensMax => write!(f, "there are {PAGE_MAX} admin tokens already: revoke some first"),
+            Self::Configuration(faults) => {
+                write!(f, "{}\nthe configuration in force stays as it was", faults.join("\n"))
+            }
             Self::Random(error) => write!(f, "failed to get random bytes from the operating system: {error}"),
             Self::Store(error) => write!(f, "the store failed: {error}"),
             Self::Stopping => f.write_str("the gateway is stopping"),

@@ -81,6 +81,9 @@ pub(crate) trait KeyStore: Send + Sync {
     /// Removes an admin token, but never the last with the role of an admin.
     async fn remove_admin_token(&self, id: &str, audit: Audit) -> Result<AdminTokenRemoval, StoreError>;
 
+    /// Records a change of something that is not kept here.
+    async fn note(&self, audit: Audit) -> Result<(), StoreError>;
+
     /// The value that tells whether the pepper is still the one the digests were made under.
     async fn pepper_check(&self) -> Result<Option<KeyDigest>, StoreError>;
 
@@ -226,6 +229,8 @@ pub(crate) enum Actor {
     AdminToken(String),
     /// The process itself, when it starts.
     Start,
+    /// Whoever may signal the process.
+    Signal,
 }
 
 /// The record of a change.
@@ -377,6 +382,7 @@ impl Actor {
             Self::Socket => "socket",
             Self::AdminToken(id) => id,
             Self::Start => "start",
+            Self::Signal => "signal",
         }
     }
 }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
+use crate::catalog::Timeouts;
 use crate::protocol::Endpoint;
 use crate::providers::Provider;
 
-use super::Timeouts;
 use super::authenticate::OwnKey;
 
 mod resolve; // names to addresses, remembered for a while

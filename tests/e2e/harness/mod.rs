@@ -72,6 +72,12 @@ impl World {
         self.folder.path().join("keeptrusts.yaml")
     }
 
+    /// Rewrites the configuration; nothing holds before it is reloaded.
+    pub fn rewrite(&self, change: impl FnOnce(String) -> String) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), change(text)).unwrap();
+    }
+
     /// Runs a command against this gateway.
     pub fn kt(&self, args: &[&str]) -> Kt {
         Kt::run(args, &self.data_dir())

@@ -68,7 +68,11 @@ impl Gateway {
     }
 
     pub fn terminate(&self) {
-        let signalled = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let signalled = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
     }
 

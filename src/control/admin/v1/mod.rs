@@ -13,6 +13,7 @@ pub mod teams;
 pub mod admin_tokens;
 pub mod events;
 pub mod explain;
+pub mod config;
 pub mod whoami;
 
 /// The most items a list answers with at a time, and how many it does unasked.
@@ -20,7 +21,7 @@ const LIMIT_MAX: usize = crate::control::store::PAGE_MAX;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Every path with what answers there. `openapi.rs` describes each; a test compares the two.
-pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 13] {
+pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 15] {
     [
         ("/tokens", get(tokens::list::handler).post(tokens::create::handler)),
         ("/tokens/{id}", get(tokens::show::handler).patch(tokens::update::handler).delete(tokens::revoke::handler)),
@@ -34,6 +35,8 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 13] {
         ("/admin-tokens/{id}", axum::routing::delete(admin_tokens::revoke::handler)),
         ("/events", get(events::handler)),
         ("/explain", get(explain::handler)),
+        ("/config", get(config::show::handler)),
+        ("/config/reload", post(config::reload::handler)),
         ("/whoami", get(whoami::handler)),
     ]
 }

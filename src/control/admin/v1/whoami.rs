@@ -39,7 +39,7 @@ pub(in crate::control::admin) async fn handler(
         actor: caller.actor.label().into(),
         role: caller.token.as_ref().map_or(AdminRole::Admin, |token| token.role),
         name: caller.token.map(|token| token.name),
-        organization: admin.organization.to_string(),
+        organization: admin.catalog.load().organization.to_string(),
         gateway: admin.gateway.to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
     })

@@ -122,6 +122,11 @@ impl KeyStore for SqliteStore {
         Ok(())
     }
 
+    async fn note(&self, audit: Audit) -> Result<(), StoreError> {
+        self.keys.call(move |db| audit::with(db, &audit, |_| Ok(true))).await?;
+        Ok(())
+    }
+
     async fn remove_admin_token(&self, id: &str, audit: Audit) -> Result<AdminTokenRemoval, StoreError> {
         let id = id.to_owned();
         let removed = |removal: &_| *removal == AdminTokenRemoval::Removed;

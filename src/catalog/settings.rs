@@ -1,4 +1,4 @@
-//! What the operator can set about the path of a request.
+//! What the operator can set about the path of a request. A request keeps the settings it began with.
 
 use std::time::Duration;
 
