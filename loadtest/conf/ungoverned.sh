@@ -1,0 +1,1 @@
+key[ungoverned]=$(make_key ungoverned load)
