@@ -26,12 +26,10 @@ pub(super) fn from_environment(environment: &dyn Environment, report: &Report) -
     let vendors = [
         (Kind::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
         (Kind::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+        (Kind::Gemini, "GEMINI_API_KEY", "GEMINI_BASE_URL"),
     ];
     let held = vendors.into_iter().filter(|(_, key, _)| non_empty(environment, key).is_some());
     let providers = held.map(|(kind, key, url)| vendor_from_environment(kind, key, url, environment, report)).collect();
-    if non_empty(environment, "GEMINI_API_KEY").is_some() {
-        report.warn(&report.place(0, "GEMINI_API_KEY"), "not used: Gemini's dialect is not spoken yet");
-    }
     Written { providers, ..Written::default() }
 }
 
@@ -184,8 +182,8 @@ fn providers(
     report: &Report,
 ) -> (Vec<Arc<Provider>>, Vec<Option<Reference>>) {
     if written.is_empty() {
-        let text = "no provider is configured, so every request will be refused with no_provider; set OPENAI_API_KEY or \
-                    ANTHROPIC_API_KEY and start without a file, or add an entry under providers";
+        let text = "no provider is configured, so every request will be refused with no_provider; set OPENAI_API_KEY, \
+                    ANTHROPIC_API_KEY or GEMINI_API_KEY and start without a file, or add an entry under providers";
         report.warn(&report.place(0, "providers"), text);
     }
     let resolved = written.iter().filter_map(|written| {
@@ -243,13 +241,9 @@ fn provider_url(written: &WrittenProvider, report: &Report) -> Option<Placed<Bas
         return written.base_url.clone();
     }
     let place = written.name.place.at(format!("{}.base_url", written.name.place.setting));
-    let vendor = match written.kind.as_ref()?.value {
-        Kind::OpenAi => "https://api.openai.com",
-        Kind::Anthropic => "https://api.anthropic.com",
-        Kind::OpenAiCompatible => {
-            report.fault(&place, "missing; where the server is, like http://127.0.0.1:8000");
-            return None;
-        }
+    let Some(vendor) = written.kind.as_ref()?.value.base_url() else {
+        report.fault(&place, "missing; where the server is, like http://127.0.0.1:8000");
+        return None;
     };
     Some(Placed { value: BaseUrl::parse(vendor).ok()?, place })
 }

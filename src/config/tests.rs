@@ -363,14 +363,14 @@ fn an_incomplete_provider_says_what_is_missing() {
     assert_eq!(
         faults("version: 1\nproviders:\n  a: {}\n  b: {kind: openai}\n  c: {kind: openai_compatible}\n"),
         [
-            "kt.yaml:3: providers.a.kind: missing; one of openai, anthropic, openai_compatible",
+            "kt.yaml:3: providers.a.kind: missing; one of openai, anthropic, gemini, openai_compatible",
             "kt.yaml:4: providers.b.api_key: missing; write where the key is: {env: NAME}, {file: PATH} or {credential: NAME}",
             "kt.yaml:5: providers.c.base_url: missing; where the server is, like http://127.0.0.1:8000",
         ]
     );
     assert_eq!(
-        faults_of("providers: {g: {kind: gemini, api_key: {env: KEY}}}\n"),
-        ["providers.g.kind: expected openai or anthropic or openai_compatible, found \"gemini\""]
+        faults_of("providers: {g: {kind: vertex, api_key: {env: KEY}}}\n"),
+        ["providers.g.kind: expected openai or anthropic or gemini or openai_compatible, found \"vertex\""]
     );
 }
 
@@ -554,11 +554,14 @@ fn without_a_file_the_environment_decides() {
     let bench = Bench::new()
         .with("OPENAI_API_KEY", CANARY)
         .with("ANTHROPIC_API_KEY", CANARY)
+        .with("GEMINI_API_KEY", CANARY)
         .with("OPENAI_BASE_URL", "https://llm.example/openai/v1/");
     let config = bench.load(None).unwrap();
-    let [openai, anthropic] = [0, 1].map(|at| &config.routing.providers[at]);
+    let [openai, anthropic, gemini] = [0, 1, 2].map(|at| &config.routing.providers[at]);
     assert_eq!((openai.kind, openai.base_url.to_string()), (Kind::OpenAi, "https://llm.example/openai".into()));
     assert_eq!((anthropic.kind, &*anthropic.name), (Kind::Anthropic, "anthropic"));
+    let vendor = "https://generativelanguage.googleapis.com";
+    assert_eq!((gemini.kind, gemini.base_url.to_string()), (Kind::Gemini, vendor.into()));
     assert_eq!(config.source, Source::Environment);
     assert_eq!((config.organization.as_str(), config.gateway.as_str()), ("default", "gateway"));
     let Listen { edge, admin, metrics } = config.listen;
@@ -583,10 +586,9 @@ fn faults_in_the_environment_name_the_variable() {
 
 #[test]
 fn without_a_provider_the_gateway_starts_and_warns() {
-    let found = warnings(&Bench::new().with("OPENAI_API_KEY", "").with("GEMINI_API_KEY", CANARY).load(None).unwrap());
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert_eq!(found[0], "environment: GEMINI_API_KEY: not used: Gemini's dialect is not spoken yet");
-    assert!(found[1].starts_with("environment: providers: no provider is configured"), "{found:?}");
+    let found = warnings(&Bench::new().with("OPENAI_API_KEY", "").with("GEMINI_API_KEY", "").load(None).unwrap());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("environment: providers: no provider is configured"), "{found:?}");
     assert!(warnings(&read(""))[0].contains("no_provider"));
 }
 
@@ -647,7 +649,7 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 fn shipped_environment(name: &str) -> Option<OsString> {
-    ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "KEEPTRUSTS_DEMO_PROVIDER_KEY", "HOME"]
+    ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "KEEPTRUSTS_DEMO_PROVIDER_KEY", "HOME"]
         .contains(&name)
         .then(|| CANARY.into())
 }
@@ -709,7 +711,12 @@ fn shown_settings_are_yaml_and_hold_no_secret() {
     let faulty: Vec<_> = faults.iter().map(Finding::setting).collect();
     assert_eq!(
         faulty,
-        ["providers.openai.api_key", "providers.anthropic.api_key", "providers.local.api_key"],
+        [
+            "providers.openai.api_key",
+            "providers.anthropic.api_key",
+            "providers.gemini.api_key",
+            "providers.local.api_key"
+        ],
         "{faults}"
     );
 }

@@ -53,23 +53,16 @@ fn no_choice(why: &NoChoice, wanted: &Wanted<'_>) -> Refusal {
     match why {
         NoChoice::Dialect => Refusal::NoProvider(format!(
             "No provider that takes {} requests is configured. Ask whoever runs this gateway to add one.",
-            dialect_name(wanted.dialect),
+            wanted.dialect.name(),
         )),
         NoChoice::OtherDialect(dialect) => Refusal::ModelUnknown(format!(
             "The model {model} is not served in this API; send the request in the {} API instead.",
-            dialect_name(*dialect),
+            dialect.name(),
         )),
         NoChoice::Provider => Refusal::ModelUnknown(format!(
             "The provider named in the path does not serve the model {model} in this API; leave the provider out of \
              the path and the gateway chooses one.",
         )),
-    }
-}
-
-fn dialect_name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenAi => "OpenAI",
-        Dialect::Anthropic => "Anthropic",
     }
 }
 

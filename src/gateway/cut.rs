@@ -82,8 +82,13 @@ pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> 
 fn ending(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&str>, form: CutForm) -> Vec<u8> {
     let row = refusal.row();
     let message = refusal.to_string();
-    let facts =
-        ErrorFacts { kind: row.kind, code: row.code, message: &message, request_id: request_id.unwrap_or_default() };
+    let facts = ErrorFacts {
+        kind: row.kind,
+        status: row.status.as_u16(),
+        code: row.code,
+        message: &message,
+        request_id: request_id.unwrap_or_default(),
+    };
     let unix_seconds = u64::try_from(now().as_micros() / 1_000_000).unwrap_or_default();
     let notice = Notice { facts, model: &plan.model, request_bytes: plan.body.len() as u64, unix_seconds };
     let manner = match form {

@@ -159,7 +159,8 @@ pub fn stream_event(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id:
     let row = refusal.row();
     let message = refusal.to_string();
     let request_id = request_id.unwrap_or_default();
-    let facts = ErrorFacts { kind: row.kind, code: row.code, message: &message, request_id };
+    let facts =
+        ErrorFacts { kind: row.kind, status: row.status.as_u16(), code: row.code, message: &message, request_id };
     error::stream_event(plan.endpoint, answer.torn(), &facts)
 }
 

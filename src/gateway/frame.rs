@@ -38,9 +38,29 @@ pub fn check(query: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a query holds what begins like a key of ours.
+/// Whether a query holds what begins like a key of ours, or a credential as Google's servers take it: that would be
+/// sent on, beside the one that shall count.
 fn holds_a_key(query: &str) -> bool {
-    KeyKind::ALL.iter().any(|kind| query.contains(kind.prefix()))
+    let names = query.split('&').map(|parameter| parameter.split('=').next().unwrap_or_default());
+    let is_credential = |name: &str| ["key", "access_token"].iter().any(|known| is_escaped(name, known));
+    KeyKind::ALL.iter().any(|kind| query.contains(kind.prefix())) || names.into_iter().any(is_credential)
+}
+
+/// Whether `written` is `plain`, possibly with some of its characters percent-encoded.
+fn is_escaped(written: &str, plain: &str) -> bool {
+    let mut rest = written.as_bytes();
+    plain.bytes().all(|expected| {
+        let (byte, after) = match rest {
+            [b'%', high, low, after @ ..] => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                (digit(high).zip(digit(low)).and_then(|(high, low)| u8::try_from(high << 4 | low).ok()), after)
+            }
+            [byte, after @ ..] => (Some(*byte), after),
+            [] => (None, rest),
+        };
+        rest = after;
+        byte == Some(expected)
+    }) && rest.is_empty()
 }
 
 fn is_chunked_or_plain(headers: &HeaderMap) -> bool {

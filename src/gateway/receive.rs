@@ -16,6 +16,7 @@ use crate::protocol::ask::{self, AskError, AskHead};
 use crate::protocol::models::{self, ModelEntry};
 use crate::protocol::route::{Line, Route, RouteError, Target, locate};
 use crate::protocol::{Dialect, Endpoint};
+use crate::providers::Aim;
 
 use super::admit::{Admission, Room, hold};
 use super::attribute::{Account, attribute};
@@ -227,7 +228,11 @@ fn ask_provider(
     endpoint: Endpoint,
     body: Bytes,
 ) -> Result<(Grant, Plan), Refusal> {
-    let ask: AskHead = ask::read(endpoint, &body).map_err(unreadable)?;
+    let ask = match route.model {
+        Some(model) => ask::read_about(endpoint, model, &body),
+        None => ask::read(endpoint, &body),
+    };
+    let ask: AskHead = ask.map_err(unreadable)?;
     entry.facts.stream = ask.stream;
     entry.facts.model = Some(ask.model.as_str().into());
     let Facts { dialect, endpoint: label, address, .. } = entry.facts;
@@ -239,13 +244,9 @@ fn ask_provider(
     entry.facts.price = catalog.prices.find(served.unwrap_or(&ask.model)).cloned();
     let hide_usage = ask.lacks_usage(endpoint);
     let body = ask::splice(&body, &ask.edits(served, hide_usage));
-    let path = match head.uri.query() {
-        Some(query) => &format!("{}?{query}", route.path),
-        None => route.path,
-    };
-    let target = choice.provider.base_url.target(path);
     let (provider, own_key) = (choice.provider.clone(), account.own_key().cloned());
-    let model = choice.serves.clone().unwrap_or_else(|| ask.model.as_str().into());
+    let model: Arc<str> = choice.serves.clone().unwrap_or_else(|| ask.model.as_str().into());
+    let target = provider.target(&Aim { path: route.path, query: head.uri.query(), named: route.model, model: &model });
     let plan = Plan { provider, own_key, endpoint, model, target, body, hide_usage, connects: 0 };
     Ok((grant, plan))
 }
@@ -284,6 +285,7 @@ fn line(head: &RequestHeader) -> Line<'_> {
         method: head.method.as_str(),
         path: head.uri.path(),
         has_anthropic_version: head.headers.contains_key("anthropic-version"),
+        has_goog_api_key: head.headers.contains_key("x-goog-api-key"),
         is_websocket_upgrade: upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")),
     }
 }
@@ -312,7 +314,7 @@ fn is_socket(located: &Result<Route<'_>, RouteError>) -> bool {
 
 fn unreadable(error: AskError) -> Refusal {
     match error {
-        AskError::Ambiguous { .. } => Refusal::RequestAmbiguous(error.to_string()),
+        AskError::Ambiguous { .. } | AskError::ModelsDiffer => Refusal::RequestAmbiguous(error.to_string()),
         error => Refusal::RequestMalformed(error.to_string()),
     }
 }

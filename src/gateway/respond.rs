@@ -31,7 +31,13 @@ pub async fn refuse(
     request_id: &str,
 ) -> Result<()> {
     let row = refusal.row();
-    let facts = error::ErrorFacts { kind: row.kind, code: row.code, message: &refusal.to_string(), request_id };
+    let facts = error::ErrorFacts {
+        kind: row.kind,
+        status: row.status.as_u16(),
+        code: row.code,
+        message: &refusal.to_string(),
+        request_id,
+    };
     let body = error::body(dialect.unwrap_or(Dialect::OpenAi), &facts);
     let mut head = head(row.status, "application/json", body.len(), request_id)?;
     head.insert_header(VERDICT, refusal.verdict().label())?;

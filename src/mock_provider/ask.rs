@@ -39,6 +39,16 @@ pub(super) struct Ask {
     #[serde(default)]
     pub(super) input: Text,
     #[serde(default)]
+    pub(super) contents: Text,
+    #[serde(default, alias = "systemInstruction")]
+    system_instruction: Text,
+    #[serde(default, alias = "generationConfig")]
+    generation_config: Option<GenerationConfig>,
+    #[serde(default)]
+    content: Text,
+    #[serde(default)]
+    pub(super) requests: Text,
+    #[serde(default)]
     pub(super) encoding_format: Option<String>,
     #[serde(default)]
     pub(super) dimensions: Option<usize>,
@@ -50,9 +60,18 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-/// A tool as Chat Completions writes it (`function.name`) or as the others do (`name`).
+#[derive(Deserialize)]
+struct GenerationConfig {
+    #[serde(default, alias = "maxOutputTokens")]
+    max_output_tokens: Option<u64>,
+}
+
+/// A tool as Chat Completions writes it (`function.name`), as Gemini does (`functionDeclarations`) or as the others do
+/// (`name`).
 #[derive(Deserialize)]
 struct Tool {
+    #[serde(default, alias = "functionDeclarations")]
+    function_declarations: Vec<Function>,
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
@@ -98,13 +117,15 @@ impl Ask {
             return None;
         }
         let tool = self.tools.as_ref()?.first()?;
-        let named = tool.function.as_ref().and_then(|function| function.name.as_deref());
+        let function = tool.function.as_ref().or_else(|| tool.function_declarations.first());
+        let named = function.and_then(|function| function.name.as_deref());
         named.or(tool.name.as_deref())
     }
 
     pub(super) fn output(&self, wanted: u32) -> Output {
         let wanted = wanted.min(OUTPUT_TOKENS_MAX);
-        let limits = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens];
+        let configured = self.generation_config.as_ref().and_then(|config| config.max_output_tokens);
+        let limits = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens, configured];
         let limit = limits.into_iter().flatten().min().and_then(|limit| u32::try_from(limit).ok());
         match limit {
             Some(limit) if limit < wanted => Output { tokens: limit.max(1), cut_short: true },
@@ -130,12 +151,14 @@ impl Ask {
     }
 
     pub(super) fn input_tokens(&self) -> u64 {
-        let bytes = self.messages.bytes + self.system.bytes + self.instructions.bytes + self.input.bytes;
+        let texts = [self.messages, self.system, self.instructions, self.input];
+        let generated = [self.contents, self.system_instruction, self.content, self.requests];
+        let bytes: u64 = texts.iter().chain(&generated).map(|text| text.bytes).sum();
         bytes.div_ceil(4).max(1)
     }
 }
 
-/// Sums the strings of a value, and in its objects those under `content`, `text` and `output`.
+/// Sums the strings of a value, and in its objects those under `content`, `text`, `output` and `parts`.
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextVisitor)
@@ -194,7 +217,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Text, A::Error> {
         let mut sum = Text { bytes: 0, items: 1, is_number: false };
         while let Some(name) = fields.next_key::<String>()? {
-            if matches!(name.as_str(), "content" | "text" | "output") {
+            if matches!(name.as_str(), "content" | "text" | "output" | "parts") {
                 sum.bytes += fields.next_value::<Text>()?.bytes;
             } else {
                 fields.next_value::<IgnoredAny>()?;
@@ -223,6 +246,9 @@ mod tests {
         let anthropic = r#"{"system":[{"type":"text","text":"12345","cache_control":{"type":"ephemeral"}}],
             "messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"x","content":"67"}]}]}"#;
         assert_eq!(ask(anthropic).input_tokens(), 2);
+        let gemini = r#"{"systemInstruction":{"parts":[{"text":"12"}]},"contents":[{"role":"user","parts":[{"text":"34567"},
+            {"inlineData":{"mimeType":"image/png","data":"notcounted"}}]}]}"#;
+        assert_eq!((ask(gemini).input_tokens(), ask(gemini).contents.items), (2, 1));
         assert_eq!(ask(r#"{"messages":[]}"#).input_tokens(), 1);
     }
 

@@ -8,7 +8,7 @@ use super::ask::Ask;
 use super::fault::Fault;
 use super::request::Request;
 use super::words::{Words, scatter};
-use super::{Shared, anthropic, openai};
+use super::{Shared, anthropic, gemini, openai};
 
 /// Everything an answer is made of.
 pub(super) struct Question<'a> {
@@ -27,6 +27,7 @@ pub(super) struct Question<'a> {
 enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
 
 /// What becomes of the credentials of a request.
@@ -50,6 +51,7 @@ pub(super) fn answer(question: &Question<'_>, fault: Option<Fault>) -> Answer {
     let mut answer = match dialect {
         Dialect::OpenAi => openai::answer(question),
         Dialect::Anthropic => anthropic::answer(question),
+        Dialect::Gemini => gemini::answer(question),
     }
     .unwrap_or_else(|refusal| dialect.refuse(question, &refusal));
     let plain = matches!(answer.body, Body::Plain(_));
@@ -71,9 +73,15 @@ impl Dialect {
     fn of(request: &Request) -> Self {
         let path = request.path();
         let messages = path.starts_with("/v1/messages");
-        // Both have a list of models under the same path.
-        let models = path.starts_with("/v1/models") && request.headers.anthropic_version.is_some();
-        if messages || models { Self::Anthropic } else { Self::OpenAi }
+        // All have a list of models under the same path.
+        let models = path.starts_with("/v1/models");
+        let generated = gemini::is_path(path) || models && request.headers.x_goog_api_key.is_some();
+        match request.headers.anthropic_version {
+            _ if messages => Self::Anthropic,
+            Some(_) if models => Self::Anthropic,
+            _ if generated => Self::Gemini,
+            _ => Self::OpenAi,
+        }
     }
 
     fn refuse(self, question: &Question<'_>, refusal: &Refusal) -> Answer {
@@ -82,6 +90,7 @@ impl Dialect {
             _ => match self {
                 Self::OpenAi => openai::error(refusal),
                 Self::Anthropic => anthropic::error(question, refusal),
+                Self::Gemini => gemini::error(refusal),
             },
         };
         let mut headers = self.headers(question);
@@ -95,6 +104,7 @@ impl Dialect {
         match self {
             Self::OpenAi => openai::headers(question),
             Self::Anthropic => anthropic::headers(question),
+            Self::Gemini => gemini::headers(),
         }
     }
 }
@@ -133,7 +143,10 @@ impl<'a> Question<'a> {
     pub(super) fn credential(&self, header: Option<&str>) -> Credential {
         let headers = &self.request.headers;
         let bearer = headers.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
-        let leaked = [bearer, headers.x_api_key.as_deref()].into_iter().flatten().find(|text| text.starts_with("kt_"));
+        let [x_api_key, api_key, x_goog_api_key] =
+            [&headers.x_api_key, &headers.api_key, &headers.x_goog_api_key].map(Option::as_deref);
+        let shown = [bearer, x_api_key, api_key, x_goog_api_key];
+        let leaked = shown.into_iter().flatten().find(|text| text.starts_with("kt_"));
         let found = leaked.or(header).or(bearer).map(str::trim).filter(|text| !text.is_empty());
         match (found, self.expect_credential) {
             (None, _) => Credential::Missing,

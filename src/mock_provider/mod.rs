@@ -1,17 +1,18 @@
 //! The pretend provider: what `kt mock-provider` runs, and what demos, tests, benches and load tests talk to.
 //!
-//! It speaks the dialects of OpenAI (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/models`) and
-//! Anthropic (`/v1/messages`, `/v1/messages/count_tokens`, `/v1/models` with an `anthropic-version`) well enough for
-//! their SDKs, over HTTP/1.1 that it writes by hand, so that a [`Fault`] is exact to the byte. It keeps [books](Seen)
+//! It speaks the dialects of OpenAI (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/models`),
+//! Anthropic (`/v1/messages`, `/v1/messages/count_tokens`, `/v1/models` with an `anthropic-version`) and Gemini
+//! (`/v1beta/models/{model}:{verb}` for its five verbs, `/v1beta/models`) well enough for their SDKs, over HTTP/1.1 that it writes by hand, so that a [`Fault`] is exact to the byte. It keeps [books](Seen)
 //! of what arrived and what it reported, to hold against a gateway's.
 //!
 //! **Usage** is a fixed function of the request, so that a test knows the true figures:
 //! - input: the bytes of all message text, divided by 4, rounded up, at least 1. Message text is every string in
-//!   `messages`, `system`, `instructions` and `input` that is the value itself, an element of an array, or stands
-//!   under `content`, `text` or `output`; a token id in an embeddings request counts as 4 bytes.
+//!   `messages`, `system`, `instructions`, `input`, `contents`, `systemInstruction`, `content` and `requests` that is
+//!   the value itself, an element of an array, or stands under `content`, `text`, `output` or `parts`; a token id in an embeddings request counts as 4 bytes.
 //! - read from the cache, if the model's name contains `cached`: half of the input, rounded down to a multiple of 8;
 //!   written to it, if the name contains `cachewrite`: as many. The long-lived part of what is written is half of
-//!   that, again rounded down to a multiple of 8 (Chat Completions has no figure for it and reports none).
+//!   that, again rounded down to a multiple of 8 (Chat Completions has no figure for it and reports none, Gemini has
+//!   none for anything written).
 //! - output: [`Settings::tokens`], or the request's own maximum if that is smaller; then the answer says that it was
 //!   cut short. Text comes as one word a token.
 //! - reasoning, if the name contains `reason`: a quarter of the output, rounded down; these tokens carry no text.
@@ -20,14 +21,14 @@
 //! model whose name ends in `-tools` calls the first tool of a request that has tools.
 //!
 //! **Credentials**: OpenAI needs `authorization: Bearer …`, Anthropic `x-api-key` or, as its newer SDKs send,
-//! `authorization: Bearer …`; without one the provider's 401 is given. So it is for a credential that begins with
+//! `authorization: Bearer …`, Gemini `x-goog-api-key`; without one the provider's 401 is given. So it is for a credential that begins with
 //! `kt_`, wherever it stands: that is a gateway's key that should never have come here.
 //!
 //! **Faults** are written as [`Fault`] says, in `kt mock-provider --fault SPEC`, in [`MockProvider::script`], or in the
 //! request header `x-mock-fault: SPEC`, which wins (`none` there means no fault). They strike before credentials and
 //! model are looked at.
 //!
-//! What it deliberately does not do: TLS, HTTP/2 and HTTP/1.0; compression; any dialect but these two; checking a
+//! What it deliberately does not do: TLS, HTTP/2 and HTTP/1.0; compression; any dialect but these three; checking a
 //! request beyond what the above needs; more than one choice; refusing for rate or quota of its own accord.
 
 mod fault; // what can go wrong on purpose, and how it is written
@@ -39,6 +40,7 @@ mod ask; // what a request asks for, and the tokens that this costs
 mod words; // the text of every answer
 mod openai; // the answers of OpenAI
 mod anthropic; // the answers of Anthropic
+mod gemini; // the answers of Gemini
 mod answer; // an answer before any fault: headers, and a body or a stream of events
 mod delivery; // sending an answer, as it is or with its fault
 mod books; // what arrived, what became of it, what usage was reported

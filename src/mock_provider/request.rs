@@ -26,6 +26,8 @@ pub(super) struct Request {
 pub(super) struct Headers {
     pub(super) authorization: Option<String>,
     pub(super) x_api_key: Option<String>,
+    pub(super) api_key: Option<String>,
+    pub(super) x_goog_api_key: Option<String>,
     pub(super) anthropic_version: Option<String>,
     pub(super) mock_fault: Option<String>,
     pub(super) close: bool,
@@ -68,6 +70,12 @@ impl Request {
 
     pub(super) fn path(&self) -> &str {
         self.target.split_once('?').map_or(&self.target, |(path, _)| path)
+    }
+
+    /// Whether the query has this parameter, `name=value`.
+    pub(super) fn has_query(&self, parameter: &str) -> bool {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|found| found == parameter)
     }
 }
 
@@ -129,6 +137,10 @@ impl Headers {
                 headers.authorization = Some(text());
             } else if is("x-api-key") {
                 headers.x_api_key = Some(text());
+            } else if is("api-key") {
+                headers.api_key = Some(text());
+            } else if is("x-goog-api-key") {
+                headers.x_goog_api_key = Some(text());
             } else if is("anthropic-version") {
                 headers.anthropic_version = Some(text());
             } else if is("x-mock-fault") {

@@ -7,12 +7,13 @@ pub const OTHER: &str = "other";
 
 /// What user-agents begin with, ignoring case, and whose they are. The first match decides. Tools that
 /// speak through an SDK without naming themselves (aider, llm, langchain) count as that SDK.
-const KNOWN: [(&str, &str); 32] = [
+const KNOWN: [(&str, &str); 33] = [
     ("claude-cli/", "claude-code"),
     ("claude-code/", "claude-code"),
     ("codex", "codex"),
     ("opencode/", "opencode"),
     ("geminicli", "gemini-cli"),
+    ("google-genai-sdk/", "google-genai"),
     ("openai/python", "openai-python"),
     ("asyncopenai/python", "openai-python"),
     ("azureopenai/python", "openai-python"),
@@ -67,6 +68,7 @@ mod tests {
             ("codex_exec/0.169.0 (Debian 12.0.0; x86_64) xterm-256color (codex_exec; 0.169.0)", "codex"),
             ("opencode/1.18.33 ai-sdk/provider-utils/4.0.1 runtime/bun/1.3.14", "opencode"),
             ("GeminiCLI-tui/0.61.0/gemini-3.8-flash (linux; x64; terminal)", "gemini-cli"),
+            ("google-genai-sdk/3.4.0 gl-python/3.11.7", "google-genai"),
             ("OpenAI/Python 3.54.0", "openai-python"),
             ("AsyncOpenAI/Python 3.54.0", "openai-python"),
             ("Anthropic/JS 1.12.0", "anthropic-node"),

@@ -18,7 +18,7 @@ pub fn tokens(text_bytes: u64) -> u64 {
 /// given none.
 pub fn usage(endpoint: Endpoint, metered: &Metered, request_bytes: u64) -> Usage {
     let complete = metered.complete || metered.is_final;
-    if matches!(endpoint, Endpoint::CountTokens | Endpoint::Models) {
+    if endpoint.is_free() {
         return Usage { complete, ..Usage::default() };
     }
     let Metered { tier, web_searches, charged, .. } = *metered;

@@ -15,10 +15,19 @@ use super::sse::{data_value, lines};
 /// An event in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The event's name, where the dialect names events.
-    pub(crate) name: Option<&'static str>,
+    pub(crate) name: Name,
     /// A JSON object, or `[DONE]`.
     pub(crate) data: Vec<u8>,
+}
+
+/// What stands beside an event's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Is(&'static str),
+    /// The default one; a torn event that becomes this one may have had its own.
+    Default,
+    /// Nothing ever: some of the dialect's clients take any other line for a fault.
+    Never,
 }
 
 /// What a client has of an event that never became whole.
@@ -38,6 +47,12 @@ pub(crate) enum Half {
     Done(&'static [u8]),
     /// Nothing we understand, or too much to remember.
     Strange,
+    /// Elements of an array, all whole; what has to stand before the next.
+    Between(&'static str),
+    /// An element of an array that is not whole.
+    Element(HalfObject),
+    /// Nothing can follow.
+    Closed,
 }
 
 /// The beginning of a JSON object, and how to go on.
@@ -50,18 +65,21 @@ pub(crate) struct HalfObject {
 }
 
 impl Event {
-    pub(crate) fn new(name: Option<&'static str>, object: &impl Serialize) -> Self {
+    pub(crate) fn new(name: Name, object: &impl Serialize) -> Self {
         Self { name, data: json::written(object) }
     }
 
     /// The chat's last word.
     pub(crate) fn done() -> Self {
-        Self { name: None, data: b"[DONE]".to_vec() }
+        Self { name: Name::Default, data: b"[DONE]".to_vec() }
     }
 
     /// Behind events that are whole.
     pub(crate) fn alone(&self) -> Vec<u8> {
-        let name = self.name.map(|name| format!("event: {name}\n")).unwrap_or_default();
+        let name = match self.name {
+            Name::Is(name) => format!("event: {name}\n"),
+            Name::Default | Name::Never => String::new(),
+        };
         [name.as_bytes(), b"data: ", &self.data, b"\n\n"].concat()
     }
 }
@@ -72,6 +90,12 @@ impl Half {
             Torn::Nothing => Self::Nothing,
             Torn::Part(part) => Self::part(part),
             Torn::Unknown => Self::Strange,
+            Torn::Array { part: [], lead } => Self::Between(lead),
+            Torn::Array { part, .. } => match closing(part) {
+                Some(closing) => Self::Element(HalfObject { data: part.to_vec(), line: "", closing }),
+                None => Self::Closed,
+            },
+            Torn::Closed => Self::Closed,
         }
     }
 
@@ -100,22 +124,50 @@ impl Half {
         Self::Object(HalfObject { data, line, closing })
     }
 
+    /// The bytes by which this half becomes the first of `events` and is followed by the others, and the answer by
+    /// nothing more.
+    pub(crate) fn ended_by(&self, mut events: impl Iterator<Item = Event>) -> Vec<u8> {
+        let mut bytes = match (events.next(), self) {
+            (Some(first), _) => self.turn_into(&first),
+            // Not even its bracket has come.
+            (None, Self::Between("[")) => b"[".to_vec(),
+            (None, _) => Vec::new(),
+        };
+        match self {
+            Self::Done(_) | Self::Closed => {}
+            Self::Between(_) | Self::Element(_) => {
+                bytes.extend(events.flat_map(|event| [b",", event.data.as_slice()].concat()));
+                bytes.push(b']');
+            }
+            _ => bytes.extend(events.flat_map(|event| event.alone())),
+        }
+        bytes
+    }
+
     /// The bytes by which this half becomes `event`, or is ended for `event` to follow.
-    pub(crate) fn turn_into(&self, event: &Event) -> Vec<u8> {
-        // An empty name is the default one again, should the torn event have had its own.
-        let name = event.name.unwrap_or_default();
+    fn turn_into(&self, event: &Event) -> Vec<u8> {
+        let name = match event.name {
+            Name::Is(name) => format!("event: {name}\n"),
+            // An empty name is the default one again.
+            Name::Default => "event: \n".into(),
+            Name::Never => String::new(),
+        };
         match self {
             Self::Nothing => event.alone(),
-            Self::Blank { line_end, .. } => {
-                [line_end, format!("event: {name}\ndata: ").as_bytes(), &event.data, b"\n\n"].concat()
-            }
+            Self::Blank { line_end, .. } => [line_end, name.as_bytes(), b"data: ", &event.data, b"\n\n"].concat(),
             Self::Object(half) => {
                 let members = event.data.strip_prefix(b"{").unwrap_or_default();
-                let name = format!("\nevent: {name}\n\n");
-                [half.line.as_bytes(), &half.closing.bytes, half.comma(), members, name.as_bytes()].concat()
+                [half.line.as_bytes(), &half.closing.bytes, half.comma(), members, b"\n", name.as_bytes(), b"\n"]
+                    .concat()
             }
             // All was said but this.
             Self::Done(rest) => [rest, &b"\n\n"[..]].concat(),
+            Self::Between(lead) => [lead.as_bytes(), &event.data].concat(),
+            Self::Element(half) => {
+                let members = event.data.strip_prefix(b"{").unwrap_or_default();
+                [&half.closing.bytes, half.comma(), members].concat()
+            }
+            Self::Closed => Vec::new(),
             Self::Whole(_) | Self::Strange => [b"\n\n", event.alone().as_slice()].concat(),
         }
     }

@@ -14,6 +14,7 @@ pub mod models; // a list of models, in the caller's dialect
 mod event; // events of our own: whole, or made of one that was left torn
 mod openai; // the shapes of OpenAI's chat completions, responses, embeddings, errors, models
 mod anthropic; // the shapes of Anthropic's messages, errors, models
+mod gemini; // the shapes of Gemini's generated content, embeddings, errors, models
 #[cfg(test)]
 mod whatwg; // an independent reader of event streams, for tests
 mod json; // reading figures that may be wrong, splicing, closing what was torn
@@ -23,6 +24,7 @@ mod json; // reading figures that may be wrong, splicing, closing what was torn
 pub enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
 }
 
 /// What a request asks for, apart from where it is sent.
@@ -33,6 +35,12 @@ pub enum Endpoint {
     Embeddings,
     Messages,
     CountTokens,
+    GenerateContent,
+    StreamGenerateContent,
+    /// Gemini's; Anthropic's is `CountTokens`.
+    CountContentTokens,
+    EmbedContent,
+    BatchEmbedContents,
     Models,
 }
 
@@ -41,15 +49,54 @@ impl Dialect {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// The name as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "OpenAI",
+            Self::Anthropic => "Anthropic",
+            Self::Gemini => "Gemini",
         }
     }
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 6] =
-        [Self::ChatCompletions, Self::Responses, Self::Embeddings, Self::Messages, Self::CountTokens, Self::Models];
+    pub const ALL: [Self; 11] = [
+        Self::ChatCompletions,
+        Self::Responses,
+        Self::Embeddings,
+        Self::Messages,
+        Self::CountTokens,
+        Self::GenerateContent,
+        Self::StreamGenerateContent,
+        Self::CountContentTokens,
+        Self::EmbedContent,
+        Self::BatchEmbedContents,
+        Self::Models,
+    ];
 
-    /// The name in events, permissions and metrics: the path without its version.
+    /// The dialect whose endpoint it is; all have a list of models.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::ChatCompletions | Self::Responses | Self::Embeddings | Self::Models => Dialect::OpenAi,
+            Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            Self::GenerateContent
+            | Self::StreamGenerateContent
+            | Self::CountContentTokens
+            | Self::EmbedContent
+            | Self::BatchEmbedContents => Dialect::Gemini,
+        }
+    }
+
+    /// Whether a request to it costs nothing.
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::CountTokens | Self::CountContentTokens | Self::Models)
+    }
+
+    /// The name in events, permissions and metrics: the path without its version, or Gemini's verb.
     pub fn label(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat/completions",
@@ -57,6 +104,11 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
             Self::Messages => "messages",
             Self::CountTokens => "messages/count_tokens",
+            Self::GenerateContent => "generateContent",
+            Self::StreamGenerateContent => "streamGenerateContent",
+            Self::CountContentTokens => "countTokens",
+            Self::EmbedContent => "embedContent",
+            Self::BatchEmbedContents => "batchEmbedContents",
             Self::Models => "models",
         }
     }

@@ -1,6 +1,6 @@
 //! A list of models, in the caller's dialect.
 
-use super::{Dialect, anthropic, openai};
+use super::{Dialect, anthropic, gemini, openai};
 
 /// One model a key may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub fn list<'a>(dialect: Dialect, models: impl Iterator<Item = ModelEntry<'a>>) 
     match dialect {
         Dialect::OpenAi => openai::models::list(models),
         Dialect::Anthropic => anthropic::models::list(models),
+        Dialect::Gemini => gemini::models::list(models),
     }
 }
 
@@ -23,6 +24,7 @@ pub fn one(dialect: Dialect, model: ModelEntry<'_>) -> Vec<u8> {
     match dialect {
         Dialect::OpenAi => openai::models::one(model),
         Dialect::Anthropic => anthropic::models::one(model),
+        Dialect::Gemini => gemini::models::one(model),
     }
 }
 
@@ -59,8 +61,18 @@ mod tests {
     }
 
     #[test]
+    fn gemini_clients_get_gemini_s_list() {
+        let list = listed(Dialect::Gemini, &MODELS);
+        assert_eq!(list["models"][0]["name"], "models/gpt-4o-mini");
+        assert_eq!(list["models"][1]["displayName"], "a\"b");
+        let first = serde_json::from_slice::<Value>(&one(Dialect::Gemini, MODELS[0])).unwrap();
+        assert_eq!(first, list["models"][0]);
+    }
+
+    #[test]
     fn an_empty_list_is_a_list() {
         assert_eq!(listed(Dialect::OpenAi, &[]), json!({"object": "list", "data": []}));
+        assert_eq!(listed(Dialect::Gemini, &[]), json!({"models": []}));
         let expected = json!({"data": [], "has_more": false, "first_id": null, "last_id": null});
         assert_eq!(listed(Dialect::Anthropic, &[]), expected);
     }

@@ -4,6 +4,7 @@
 //! Paths are compared byte for byte: nothing is percent-decoded, no dot segment resolved, no double slash
 //! folded, so that what is authorized here is exactly what is sent on.
 
+use super::ask::MODEL_BYTES_MAX;
 use super::{Dialect, Endpoint};
 
 /// What a request line and two headers say. The query string is no part of `path`.
@@ -13,6 +14,8 @@ pub struct Line<'a> {
     pub path: &'a str,
     /// There is an `anthropic-version` header.
     pub has_anthropic_version: bool,
+    /// There is an `x-goog-api-key` header: Gemini's clients list their models where OpenAI's do.
+    pub has_goog_api_key: bool,
     /// The request asks for `Upgrade: websocket`.
     pub is_websocket_upgrade: bool,
 }
@@ -25,6 +28,8 @@ pub struct Route<'a> {
     pub provider: Option<&'a str>,
     /// The path without that name: what the provider is asked for.
     pub path: &'a str,
+    /// The model, where the path names it: a part of `path`.
+    pub model: Option<&'a str>,
 }
 
 /// What a request asks for.
@@ -64,20 +69,20 @@ pub enum RouteError {
 pub fn locate<'a>(line: Line<'a>, is_provider: &dyn Fn(&str) -> bool) -> Result<Route<'a>, RouteError> {
     if line.path == "/healthz" {
         let target = Target::Health.with(line.method, READ, Dialect::OpenAi)?;
-        return Ok(Route { target, provider: None, path: line.path });
+        return Ok(Route { target, provider: None, path: line.path, model: None });
     }
     if line.path == "/keeptrusts/me" {
         let target = Target::Me.with(line.method, READ, Dialect::OpenAi)?;
-        return Ok(Route { target, provider: None, path: line.path });
+        return Ok(Route { target, provider: None, path: line.path, model: None });
     }
     if let Some(target) = target(line, line.path) {
-        return Ok(Route { target: target?, provider: None, path: line.path });
+        return Ok(Route { target: target?, provider: None, path: line.path, model: model(line.path) });
     }
     if let Some((provider, path)) = addressed(line.path)
         && let Some(target) = target(line, path)
         && is_provider(provider)
     {
-        return Ok(Route { target: target?, provider: Some(provider), path });
+        return Ok(Route { target: target?, provider: Some(provider), path, model: model(path) });
     }
     Err(RouteError::Unknown { dialect: list_dialect(line) })
 }
@@ -96,12 +101,47 @@ fn target<'a>(line: Line<'a>, path: &'a str) -> Option<Result<Target<'a>, RouteE
         "/v1/messages" => ask(Endpoint::Messages, Dialect::Anthropic),
         "/v1/messages/count_tokens" => ask(Endpoint::CountTokens, Dialect::Anthropic),
         "/v1/models" => Target::Models(list_dialect(line)).with(line.method, READ, list_dialect(line)),
+        "/v1beta/models" => Target::Models(Dialect::Gemini).with(line.method, READ, Dialect::Gemini),
         "/api/hello" => Target::Hello.with(line.method, READ, Dialect::Anthropic),
         _ => {
-            let id = path.strip_prefix("/v1/models/").filter(|id| is_plain(id))?;
-            Target::Model { dialect: list_dialect(line), id }.with(line.method, READ, list_dialect(line))
+            if let Some((_, endpoint)) = generating(path) {
+                return Some(ask(endpoint, Dialect::Gemini));
+            }
+            let id = |prefix| path.strip_prefix(prefix).filter(|id| is_plain(id));
+            let (dialect, id) = match id("/v1beta/models/") {
+                Some(id) => (Dialect::Gemini, id),
+                None => (list_dialect(line), id("/v1/models/")?),
+            };
+            Target::Model { dialect, id }.with(line.method, READ, dialect)
         }
     })
+}
+
+/// The model that a path names, where it is the path that does.
+fn model(path: &str) -> Option<&str> {
+    Some(generating(path)?.0)
+}
+
+/// `/v1beta/models/gemini-3.8-flash:generateContent` → model and endpoint.
+fn generating(path: &str) -> Option<(&str, Endpoint)> {
+    let named = ["/v1beta/models/", "/v1/models/", "/models/"].iter().find_map(|prefix| path.strip_prefix(prefix))?;
+    let (model, verb) = named.rsplit_once(':').filter(|(model, _)| is_model(model))?;
+    let endpoint = VERBS.into_iter().find(|endpoint| endpoint.label() == verb)?;
+    Some((model, endpoint))
+}
+
+const VERBS: [Endpoint; 5] = [
+    Endpoint::GenerateContent,
+    Endpoint::StreamGenerateContent,
+    Endpoint::CountContentTokens,
+    Endpoint::EmbedContent,
+    Endpoint::BatchEmbedContents,
+];
+
+/// Whether a part of a path can be a model's name, and means the same to everyone: one segment, nothing escaped.
+fn is_model(segment: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@:+".contains(&byte);
+    (1..=MODEL_BYTES_MAX).contains(&segment.len()) && segment.bytes().all(is_plain) && self::is_plain(segment)
 }
 
 /// `/{provider}/rest` → the provider's name and `/rest`.
@@ -113,7 +153,13 @@ fn addressed(path: &str) -> Option<(&str, &str)> {
 
 /// The dialect where the path alone does not tell.
 fn list_dialect(line: Line<'_>) -> Dialect {
-    if line.has_anthropic_version { Dialect::Anthropic } else { Dialect::OpenAi }
+    let is_gemini_only = || ["/v1beta/", "/models/"].iter().any(|start| line.path.starts_with(start));
+    match line {
+        Line { has_anthropic_version: true, .. } => Dialect::Anthropic,
+        Line { has_goog_api_key: true, .. } => Dialect::Gemini,
+        _ if is_gemini_only() => Dialect::Gemini,
+        _ => Dialect::OpenAi,
+    }
 }
 
 /// Whether no segment is empty, `.` or `..`.
@@ -125,9 +171,10 @@ impl Target<'_> {
     /// The dialect in which to answer and refuse.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::Ask(Endpoint::Messages | Endpoint::CountTokens) | Self::Hello => Dialect::Anthropic,
+            Self::Ask(endpoint) => endpoint.dialect(),
+            Self::Hello => Dialect::Anthropic,
             Self::Models(dialect) | Self::Model { dialect, .. } => dialect,
-            Self::Ask(_) | Self::ResponsesSocket | Self::Me | Self::Health => Dialect::OpenAi,
+            Self::ResponsesSocket | Self::Me | Self::Health => Dialect::OpenAi,
         }
     }
 
@@ -145,7 +192,7 @@ mod tests {
     const ANTHROPIC: Dialect = Dialect::Anthropic;
 
     fn line<'a>(method: &'a str, path: &'a str) -> Line<'a> {
-        Line { method, path, has_anthropic_version: false, is_websocket_upgrade: false }
+        Line { method, path, has_anthropic_version: false, has_goog_api_key: false, is_websocket_upgrade: false }
     }
 
     fn located(line: Line<'_>) -> Result<Route<'_>, RouteError> {
@@ -162,7 +209,7 @@ mod tests {
             ("/v1/messages/count_tokens", Endpoint::CountTokens, ANTHROPIC),
         ] {
             let route = located(line("POST", path)).unwrap();
-            assert_eq!(route, Route { target: Target::Ask(endpoint), provider: None, path });
+            assert_eq!(route, Route { target: Target::Ask(endpoint), provider: None, path, model: None });
             assert_eq!(route.target.dialect(), dialect);
             assert_eq!(located(line("GET", path)), Err(RouteError::Method { dialect, allow: "POST" }));
         }
@@ -195,6 +242,46 @@ mod tests {
             located(line("POST", "/v1/models")),
             Err(RouteError::Method { dialect: OPENAI, allow: "GET, HEAD" })
         );
+    }
+
+    #[test]
+    fn gemini_names_its_model_in_the_path() {
+        for prefix in ["/v1beta/models/", "/v1/models/", "/models/", "/openai/v1beta/models/"] {
+            for endpoint in VERBS {
+                let path = format!("{prefix}gemini-3.8-flash:{}", endpoint.label());
+                let route = located(line("POST", &path)).unwrap();
+                assert_eq!((route.target, route.model), (Target::Ask(endpoint), Some("gemini-3.8-flash")), "{path}");
+                assert_eq!(route.target.dialect(), Dialect::Gemini);
+                let refused = Err(RouteError::Method { dialect: Dialect::Gemini, allow: "POST" });
+                assert_eq!(located(line("GET", &path)), refused);
+            }
+        }
+        let tuned = located(line("POST", "/v1beta/models/llama3:8b:countTokens")).unwrap();
+        assert_eq!(tuned.model, Some("llama3:8b"));
+        for path in [
+            "/v1beta/models/:generateContent",
+            "/v1beta/models/a%2Fb:generateContent",
+            "/v1beta/models/a/b:generateContent",
+            "/v1beta/models/..:generateContent",
+            "/v1beta/models/a:predict",
+            "/v1beta/files",
+        ] {
+            let post = located(line("POST", path));
+            assert!(
+                matches!(post, Err(RouteError::Unknown { dialect: Dialect::Gemini } | RouteError::Method { .. })),
+                "{path}: {post:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn gemini_s_clients_list_models_in_their_own_dialect() {
+        let target = |line| located(line).unwrap().target;
+        assert_eq!(target(line("GET", "/v1beta/models")), Target::Models(Dialect::Gemini));
+        assert_eq!(target(line("GET", "/v1beta/models/x")), Target::Model { dialect: Dialect::Gemini, id: "x" });
+        let keyed = |path| Line { has_goog_api_key: true, ..line("GET", path) };
+        assert_eq!(target(keyed("/v1/models")), Target::Models(Dialect::Gemini));
+        assert_eq!(target(keyed("/v1/models/x")), Target::Model { dialect: Dialect::Gemini, id: "x" });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::uri::Scheme;
 
 /// The address under which a provider's paths begin.
 ///
-/// A trailing `/v1` is understood and left out, because paths bring their own version.
+/// A trailing `/v1` or `/v1beta` is understood and left out, because paths bring their own version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     tls: bool,
@@ -51,7 +51,8 @@ impl BaseUrl {
             return Err(BaseUrlError::Query);
         }
         let path = uri.path().trim_end_matches('/');
-        let prefix = path.strip_suffix("/v1").unwrap_or(path).to_owned();
+        let prefix =
+            ["/v1", "/v1beta"].iter().find_map(|version| path.strip_suffix(version)).unwrap_or(path).to_owned();
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Ok(Self { tls, host, port, prefix })
     }
@@ -117,6 +118,8 @@ mod tests {
             assert_eq!((url.host(), url.port(), url.tls()), ("api.openai.com", 443, true), "{text}");
             assert_eq!(url.target("/v1/models"), "/v1/models");
         }
+        let url = BaseUrl::parse("https://generativelanguage.googleapis.com/v1beta/").unwrap();
+        assert_eq!(url.target("/v1beta/models"), "/v1beta/models");
         let url = BaseUrl::parse("https://openrouter.ai/api/v1").unwrap();
         assert_eq!(url.target("/v1/chat/completions"), "/api/v1/chat/completions");
         assert_eq!(url.to_string(), "https://openrouter.ai/api");

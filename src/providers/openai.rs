@@ -7,6 +7,7 @@ use crate::protocol::Dialect;
 
 pub(super) const DIALECT: Dialect = Dialect::OpenAi;
 pub(super) const VENDOR: &str = "openai";
+pub(super) const BASE_URL: &str = "https://api.openai.com";
 
 pub(super) fn credential_header(credential: &Secret) -> (HeaderName, Secret) {
     (header::AUTHORIZATION, Secret::new(format!("Bearer {}", credential.expose())))

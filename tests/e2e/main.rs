@@ -7,6 +7,7 @@ mod harness;
 mod bodies;
 mod access;
 mod answers;
+mod gemini;
 mod streams;
 mod refusals;
 mod upstream_faults;

@@ -46,9 +46,8 @@ impl Answer {
         let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
         // What is still encoded here can be neither read nor added to; its bytes are counted.
         let readable = !headers.contains_key(header::CONTENT_ENCODING);
-        let stream = readable && content_type.to_ascii_lowercase().starts_with(b"text/event-stream");
         self.status = Some(status);
-        self.form = if stream { AnswerForm::Stream } else { AnswerForm::Plain };
+        self.form = if readable { AnswerForm::of(self.endpoint, content_type) } else { AnswerForm::Plain };
         self.meter = status.is_success().then(|| Meter::new(self.endpoint, self.form, self.hide_usage));
         if status.is_server_error() {
             self.failure = Some("upstream_status");
@@ -61,7 +60,7 @@ impl Answer {
     }
 
     pub fn is_stream(&self) -> bool {
-        self.form == AnswerForm::Stream
+        self.form != AnswerForm::Plain
     }
 
     /// Takes a piece of the body and gives back what is to be sent on now.

@@ -40,7 +40,7 @@ pub(super) fn answer(question: &Question<'_>, ask: &Ask) -> Result<Answer, Refus
 
 /// Numbers between -1 and 1 that depend on the seed and the input's place, not on its text. They are multiples of
 /// 1/8192, exact in both encodings.
-fn vector(seed: u64, index: usize, dimensions: usize) -> impl Iterator<Item = f32> {
+pub(in crate::mock_provider) fn vector(seed: u64, index: usize, dimensions: usize) -> impl Iterator<Item = f32> {
     const STEPS: u64 = 8192;
     let seed = scatter(seed, index as u64);
     (0..dimensions).map(move |at| {
@@ -49,7 +49,7 @@ fn vector(seed: u64, index: usize, dimensions: usize) -> impl Iterator<Item = f3
     })
 }
 
-fn push_vector(vector: impl Iterator<Item = f32>, base64: bool, out: &mut String) {
+pub(in crate::mock_provider) fn push_vector(vector: impl Iterator<Item = f32>, base64: bool, out: &mut String) {
     if base64 {
         let bytes: Vec<u8> = vector.flat_map(f32::to_le_bytes).collect();
         out.push('"');

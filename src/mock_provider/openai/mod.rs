@@ -2,7 +2,7 @@
 
 mod chat; // POST /v1/chat/completions
 mod responses; // POST /v1/responses
-mod embeddings; // POST /v1/embeddings
+pub(super) mod embeddings; // POST /v1/embeddings
 
 use super::answer::{Answer, Refusal};
 use super::ask::Ask;

@@ -3,6 +3,7 @@
 mod anthropic;
 mod faults;
 mod framing;
+mod gemini;
 mod openai;
 
 use std::time::Duration;
@@ -135,7 +136,7 @@ impl Reply {
 
     /// The events of a stream as pairs of name and data; a text that is no JSON becomes a string.
     fn events(&self) -> Vec<(String, Value)> {
-        let text = std::str::from_utf8(&self.body).unwrap();
+        let text = std::str::from_utf8(&self.body).unwrap().replace("\r\n", "\n");
         let event = |block: &str| {
             let field = |name| block.split('\n').find_map(|line| line.strip_prefix(name));
             let data = field("data: ").unwrap();

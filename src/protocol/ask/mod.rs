@@ -15,6 +15,8 @@ use super::Endpoint;
 use super::json::lenient::Count;
 use super::json::range_in;
 
+mod gemini; // what is particular to Gemini's requests
+
 /// The longest model name, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
 
@@ -51,6 +53,8 @@ pub enum AskError {
     ModelEmpty,
     ModelTooLong,
     ModelHasControls,
+    /// The body names another model than the path does.
+    ModelsDiffer,
     StreamNotBool,
     /// A member that decides something stands there twice; each parser would pick its own.
     Ambiguous {
@@ -58,14 +62,12 @@ pub enum AskError {
     },
 }
 
-/// Reads the head of a request to `endpoint`.
+/// Reads the head of a request to `endpoint` whose body names the model.
 pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<AskHead, AskError> {
     let text = checked_text(body)?;
-    let members = Members::read(text)?;
-    if let Some(member) = members.duplicate {
-        return Err(AskError::Ambiguous { member });
-    }
-    let model = model(members.value(MODEL).ok_or(AskError::ModelMissing)?)?;
+    let members = checked_members(text)?;
+    let value = members.value(MODEL).ok_or(AskError::ModelMissing)?;
+    let model = model(value)?;
     let stream = match members.value(STREAM) {
         Some("true") => true,
         Some("false" | "null") | None => false,
@@ -74,10 +76,33 @@ pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<AskHead, AskError> {
     let limits = OUTPUT_LIMITS.iter().filter_map(|&member| serde_json::from_str(members.value(member)?).ok());
     let output_tokens_max = limits.filter_map(|Count(limit)| limit).max();
     let options = members.value(STREAM_OPTIONS).filter(|_| endpoint == Endpoint::ChatCompletions);
-    let options = options.map_or(Ok(UsageOption::Absent), |options| UsageOption::read(text, options))?;
-    let place = |member| members.value(member).and_then(|value| range_in(body, value.as_bytes()));
-    let at = Places { model: place(MODEL).unwrap_or_default(), stream: place(STREAM), usage: options };
+    let usage = options.map_or(Ok(UsageOption::Absent), |options| UsageOption::read(text, options))?;
+    let place = |value: &str| range_in(body, value.as_bytes());
+    let names = place(value).map(|range| Name { range, prefix: "" }).into_iter().collect();
+    let at = Places { names, stream: members.value(STREAM).and_then(place), usage };
     Ok(AskHead { model, stream, output_tokens_max, includes_usage: at.usage == UsageOption::Asked, at })
+}
+
+/// Reads the head of a request to `endpoint` whose path names the model.
+pub fn read_about(endpoint: Endpoint, model: &str, body: &[u8]) -> Result<AskHead, AskError> {
+    let members = checked_members(checked_text(body)?)?;
+    let mut names = Vec::new();
+    for value in gemini::models(&members)? {
+        let text = self::model(value)?;
+        if !gemini::is_same(&text, model) {
+            return Err(AskError::ModelsDiffer);
+        }
+        names.extend(range_in(body, value.as_bytes()).map(|range| Name { range, prefix: gemini::prefix(&text) }));
+    }
+    // In whatever order the members stand.
+    names.sort_by_key(|name| name.range.start);
+    Ok(AskHead {
+        model: model.into(),
+        stream: endpoint == Endpoint::StreamGenerateContent,
+        output_tokens_max: gemini::output_tokens_max(&members)?,
+        includes_usage: true,
+        at: Places { names, ..Places::default() },
+    })
 }
 
 impl AskHead {
@@ -89,10 +114,13 @@ impl AskHead {
 
     /// The changes that name the model `serves` instead of the caller's, and ask for usage.
     pub fn edits(&self, serves: Option<&str>, ask_for_usage: bool) -> Vec<Edit> {
-        let renamed = serves.and_then(|name| serde_json::to_string(name).ok());
-        let renamed = renamed.map(|text| Edit { range: self.at.model.clone(), text });
+        let rename = |(name, serves): (&Name, &str)| {
+            let text = serde_json::to_string(&format!("{}{serves}", name.prefix)).ok()?;
+            Some(Edit { range: name.range.clone(), text })
+        };
+        let renamed = self.at.names.iter().filter_map(|name| rename((name, serves?)));
         let asked = if ask_for_usage { self.usage_edit() } else { None };
-        let mut edits: Vec<_> = [renamed, asked].into_iter().flatten().collect();
+        let mut edits: Vec<_> = renamed.chain(asked).collect();
         edits.sort_by_key(|edit| edit.range.start);
         edits
     }
@@ -113,9 +141,17 @@ impl AskHead {
 /// Where the values stand that an edit may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Places {
-    model: Range<usize>,
+    names: Vec<Name>,
     stream: Option<Range<usize>>,
     usage: UsageOption,
+}
+
+/// A value that names the model, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    range: Range<usize>,
+    /// What stands there before the name itself.
+    prefix: &'static str,
 }
 
 /// What `stream_options` says about usage, and where that could be changed.
@@ -167,7 +203,7 @@ const INCLUDE_USAGE: &str = "include_usage";
 const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
 
 /// Members that decide where a request goes, what it may cost or what the model is told: one of each at most.
-const DECIDING: [&str; 14] = [
+const DECIDING: [&str; 23] = [
     MODEL,
     STREAM,
     STREAM_OPTIONS,
@@ -182,6 +218,15 @@ const DECIDING: [&str; 14] = [
     "instructions",
     "system",
     "tools",
+    "contents",
+    "content",
+    "requests",
+    "generationConfig",
+    "generation_config",
+    "systemInstruction",
+    "system_instruction",
+    "generateContentRequest",
+    "generate_content_request",
 ];
 
 /// The deciding members of one object.
@@ -198,7 +243,7 @@ impl<'a> Members<'a> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let members = serde::Deserializer::deserialize_map(&mut deserializer, MembersReader);
         let members = members.and_then(|members| deserializer.end().map(|()| members));
-        members.map_err(|error| AskError::NotJson { line: error.line(), column: error.column() })
+        members.map_err(not_json)
     }
 
     fn value(&self, member: &str) -> Option<&'a str> {
@@ -256,6 +301,18 @@ impl Visitor<'_> for DecidingName {
     }
 }
 
+fn not_json(error: serde_json::Error) -> AskError {
+    AskError::NotJson { line: error.line(), column: error.column() }
+}
+
+fn checked_members(text: &str) -> Result<Members<'_>, AskError> {
+    let members = Members::read(text)?;
+    match members.duplicate {
+        Some(member) => Err(AskError::Ambiguous { member }),
+        None => Ok(members),
+    }
+}
+
 /// The body as text that is an object, if it is JSON at all.
 fn checked_text(body: &[u8]) -> Result<&str, AskError> {
     if body.starts_with(b"\xEF\xBB\xBF") {
@@ -268,7 +325,7 @@ fn checked_text(body: &[u8]) -> Result<&str, AskError> {
         // Not left to the reader of objects, whose message would quote what it found.
         Some(_) => Err(match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => AskError::NotAnObject,
-            Err(error) => AskError::NotJson { line: error.line(), column: error.column() },
+            Err(error) => not_json(error),
         }),
     }
 }
@@ -306,6 +363,7 @@ impl fmt::Display for AskError {
             Self::ModelEmpty => f.write_str("\"model\" is empty"),
             Self::ModelTooLong => write!(f, "\"model\" is longer than {MODEL_BYTES_MAX} bytes"),
             Self::ModelHasControls => f.write_str("\"model\" has control characters"),
+            Self::ModelsDiffer => f.write_str("the body names another \"model\" than the path"),
             Self::StreamNotBool => f.write_str("\"stream\" must be true or false"),
             Self::Ambiguous { member } => write!(f, "\"{member}\" stands more than once in the request body"),
         }

@@ -1,12 +1,14 @@
 //! What went wrong, in the caller's dialect: as an answer, or inside an answer that already streams.
 
-use super::event::{Event, Half};
-use super::{Dialect, Endpoint, anthropic, openai};
+use super::event::{Event, Half, Name};
+use super::{Dialect, Endpoint, anthropic, gemini, openai};
 
 /// What a caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorFacts<'a> {
     pub kind: ErrorKind,
+    /// The status of the answer; Gemini's shape repeats it, also inside a stream.
+    pub status: u16,
     /// One of the codes users may rely on; Anthropic's shape has no place for it.
     pub code: &'a str,
     pub message: &'a str,
@@ -36,6 +38,14 @@ pub enum Torn<'a> {
     Part(&'a [u8]),
     /// Too much to remember.
     Unknown,
+    /// The answer is an array whose elements are events. What has come of one that is not whole, and what has to
+    /// stand before the next.
+    Array {
+        part: &'a [u8],
+        lead: &'static str,
+    },
+    /// An array that has ended, or of which too much would have to be remembered: nothing can be added.
+    Closed,
 }
 
 /// The body of an answer that is an error.
@@ -43,17 +53,19 @@ pub fn body(dialect: Dialect, facts: &ErrorFacts<'_>) -> Vec<u8> {
     match dialect {
         Dialect::OpenAi => openai::error::body(facts),
         Dialect::Anthropic => anthropic::error::body(facts),
+        Dialect::Gemini => gemini::error::body(facts),
     }
 }
 
 /// The event that ends a stream whose upstream failed, or that must not seem to end well. A torn event becomes it.
 pub fn stream_event(endpoint: Endpoint, torn: Torn<'_>, facts: &ErrorFacts<'_>) -> Vec<u8> {
-    let (name, data) = match endpoint {
-        Endpoint::Messages | Endpoint::CountTokens => (Some("error"), anthropic::error::body(facts)),
-        Endpoint::Responses => (Some("error"), openai::error::responses_event(facts)),
-        Endpoint::ChatCompletions | Endpoint::Embeddings | Endpoint::Models => (None, openai::error::body(facts)),
+    let (name, data) = match (endpoint, endpoint.dialect()) {
+        (Endpoint::Responses, _) => (Name::Is("error"), openai::error::responses_event(facts)),
+        (_, Dialect::OpenAi) => (Name::Default, openai::error::body(facts)),
+        (_, Dialect::Anthropic) => (Name::Is("error"), anthropic::error::body(facts)),
+        (_, Dialect::Gemini) => (Name::Never, gemini::error::body(facts)),
     };
-    Half::of(torn).turn_into(&Event { name, data })
+    Half::of(torn).ended_by([Event { name, data }].into_iter())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::*;
 
 const FACTS: ErrorFacts<'static> = ErrorFacts {
     kind: ErrorKind::Api,
+    status: 502,
     code: "upstream_failed",
     message: "the provider went away: \"x\"\nask again",
     request_id: "req_1",
@@ -21,6 +22,10 @@ const CHAT: &str = concat!(
 const RESPONSES: &str = concat!(
     "event: response.output_text.delta\r\n",
     r#"data: {"type":"response.output_text.delta","sequence_number":3,"delta":"h\\i","logprobs":[]}"#,
+    "\r\n\r\n",
+);
+const GEMINI: &str = concat!(
+    r#"data: {"candidates":[{"content":{"parts":[{"text":"h\u00e9 é"}],"role":"model"},"index":0}],"usageMetadata":{"promptTokenCount":3}}"#,
     "\r\n\r\n",
 );
 const MESSAGES: &str = concat!(
@@ -69,6 +74,7 @@ fn a_stream_cut_anywhere_ends_in_the_error_and_nothing_broken() {
     assert_ends_in_error(Endpoint::ChatCompletions, &CHAT.replace('\n', "\r"), "message");
     assert_ends_in_error(Endpoint::Responses, RESPONSES, "error");
     assert_ends_in_error(Endpoint::Messages, MESSAGES, "error");
+    assert_ends_in_error(Endpoint::StreamGenerateContent, GEMINI, "message");
     assert_ends_in_error(Endpoint::Messages, &MESSAGES.replace('\n', "\r"), "error");
 }
 
@@ -83,15 +89,37 @@ fn an_event_too_large_to_be_remembered_is_at_least_ended() {
 #[test]
 fn openai_s_error_has_its_members_in_order() {
     let expected = r#"{"error":{"message":"no \"x\"","type":"billing_error","param":null,"code":"budget_exceeded","request_id":"r"}}"#;
-    let facts = ErrorFacts { kind: ErrorKind::Billing, code: "budget_exceeded", message: "no \"x\"", request_id: "r" };
+    let facts =
+        ErrorFacts { kind: ErrorKind::Billing, code: "budget_exceeded", message: "no \"x\"", request_id: "r", ..FACTS };
     assert_eq!(String::from_utf8(body(Dialect::OpenAi, &facts)).unwrap(), expected);
 }
 
 #[test]
 fn anthropic_s_error_has_its_members_in_order() {
     let expected = r#"{"type":"error","error":{"type":"not_found_error","message":"no"},"request_id":"r"}"#;
-    let facts = ErrorFacts { kind: ErrorKind::NotFound, code: "model_unknown", message: "no", request_id: "r" };
+    let facts =
+        ErrorFacts { kind: ErrorKind::NotFound, code: "model_unknown", message: "no", request_id: "r", ..FACTS };
     assert_eq!(String::from_utf8(body(Dialect::Anthropic, &facts)).unwrap(), expected);
+}
+
+#[test]
+fn gemini_s_error_is_the_same_everywhere() {
+    let facts = ErrorFacts { kind: ErrorKind::NotFound, status: 404, code: "model_unknown", message: "no", ..FACTS };
+    let told: Value = serde_json::from_slice(&body(Dialect::Gemini, &facts)).unwrap();
+    let detail = json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "model_unknown",
+        "domain": "keeptrusts", "metadata": {"request_id": "req_1"}});
+    let error = json!({"code": 404, "message": "no", "status": "NOT_FOUND", "details": [detail]});
+    assert_eq!(told, json!({"error": error}));
+    let event = stream_event(Endpoint::StreamGenerateContent, Torn::Nothing, &facts);
+    assert_eq!(parsed(&event)[0].data.as_bytes(), body(Dialect::Gemini, &facts));
+    let element = |part, lead| stream_event(Endpoint::StreamGenerateContent, Torn::Array { part, lead }, &facts);
+    for (sent, part, lead) in
+        [("", "", "["), ("[", "", ""), ("[{}", "", ","), ("[{}, {\"candidates\":[{", "{\"candidates\":[{", "")]
+    {
+        let sent = [sent.as_bytes(), &element(part.as_bytes(), lead)].concat();
+        let told: Value = serde_json::from_slice(&sent).unwrap();
+        assert_eq!(told.as_array().unwrap().last().unwrap()["error"], error, "{told}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! - whole events pass at once; only the beginning of an event is held until the event is whole.
 
 mod stream; // an answer as events
+mod array; // an answer as one array of events
 mod plain; // an answer as one document
 mod open_calls; // which tool calls are half sent
 mod cut; // how the gateway ends a running stream
@@ -23,6 +24,7 @@ use super::Endpoint;
 use super::error::Torn;
 use super::json::lenient::Text;
 
+use array::Array;
 use plain::Plain;
 use stream::Stream;
 
@@ -35,6 +37,8 @@ pub(crate) use stream::Reading;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerForm {
     Stream,
+    /// A stream whose events are the elements of one array.
+    Array,
     Plain,
 }
 
@@ -75,9 +79,24 @@ pub struct Metered {
 #[derive(Debug)]
 enum Form {
     Stream(Box<Stream>),
+    Array(Box<Array>),
     Plain(Plain),
     /// Nothing inside is of interest.
     Opaque,
+}
+
+impl AnswerForm {
+    /// The form of an answer of `endpoint` with this content type.
+    pub fn of(endpoint: Endpoint, content_type: &[u8]) -> Self {
+        let begins = |text: &str| {
+            content_type.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()))
+        };
+        match endpoint {
+            _ if begins("text/event-stream") => Self::Stream,
+            Endpoint::StreamGenerateContent if begins("application/json") => Self::Array,
+            _ => Self::Plain,
+        }
+    }
 }
 
 impl Meter {
@@ -85,6 +104,7 @@ impl Meter {
     pub fn new(endpoint: Endpoint, form: AnswerForm, hides_usage: bool) -> Self {
         let form = match form {
             AnswerForm::Stream => Stream::new(endpoint, hides_usage).map(|stream| Form::Stream(Box::new(stream))),
+            AnswerForm::Array => Array::new(endpoint).map(|array| Form::Array(Box::new(array))),
             AnswerForm::Plain => Plain::new(endpoint).map(Form::Plain),
         };
         Self { endpoint, form: form.unwrap_or(Form::Opaque), metered: Metered::default() }
@@ -94,6 +114,7 @@ impl Meter {
     pub fn take(&mut self, chunk: Bytes) -> Bytes {
         match &mut self.form {
             Form::Stream(stream) => stream.take(chunk, &mut self.metered),
+            Form::Array(array) => array.take(chunk, &mut self.metered),
             Form::Plain(plain) => plain.take(chunk, &mut self.metered),
             Form::Opaque => chunk,
         }
@@ -103,6 +124,7 @@ impl Meter {
     pub fn end(&mut self) -> Bytes {
         match &mut self.form {
             Form::Stream(stream) => return stream.end(&mut self.metered),
+            Form::Array(_) => {}
             Form::Plain(plain) => plain.end(&mut self.metered),
             Form::Opaque => self.metered.complete = true,
         }
@@ -124,6 +146,7 @@ impl Meter {
     pub fn torn(&self) -> Torn<'_> {
         match &self.form {
             Form::Stream(stream) => stream.torn(),
+            Form::Array(array) => array.torn(),
             Form::Plain(_) | Form::Opaque => Torn::Nothing,
         }
     }
@@ -131,10 +154,12 @@ impl Meter {
     /// How the stream ends for its client if nothing more of the provider's answer is sent, and all that this
     /// meter gave has been. Only a stream can be ended this way.
     pub fn cut(&self, manner: Manner, notice: &Notice<'_>) -> Cut {
-        match &self.form {
-            Form::Stream(stream) => cut::cut(self.endpoint, stream, &self.metered, manner, notice),
-            Form::Plain(_) | Form::Opaque => Cut { bytes: Vec::new(), told: Told::Nothing },
-        }
+        let reader = match &self.form {
+            Form::Stream(stream) => stream.reader(),
+            Form::Array(array) => array.reader(),
+            Form::Plain(_) | Form::Opaque => return Cut { bytes: Vec::new(), told: Told::Nothing },
+        };
+        cut::cut(self.endpoint, self.torn(), reader, &self.metered, manner, notice)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::protocol::{Endpoint, anthropic, openai};
+use crate::protocol::{Endpoint, anthropic, gemini, openai};
 
 use super::Metered;
 
@@ -28,9 +28,13 @@ impl Plain {
             Endpoint::Responses => openai::responses::document,
             Endpoint::Embeddings => openai::embeddings::document,
             Endpoint::Messages => anthropic::messages::document,
-            Endpoint::CountTokens | Endpoint::Models => return None,
+            Endpoint::GenerateContent | Endpoint::StreamGenerateContent => gemini::generate::document,
+            Endpoint::EmbedContent | Endpoint::BatchEmbedContents => gemini::embeddings::document,
+            Endpoint::CountTokens | Endpoint::CountContentTokens | Endpoint::Models => return None,
         };
-        Some(Self { document, has_text: endpoint != Endpoint::Embeddings, chunks: Vec::new(), bytes: 0 })
+        let has_text =
+            !matches!(endpoint, Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::BatchEmbedContents);
+        Some(Self { document, has_text, chunks: Vec::new(), bytes: 0 })
     }
 
     pub(crate) fn take(&mut self, chunk: Bytes, metered: &mut Metered) -> Bytes {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::protocol::error::Torn;
 use crate::protocol::json::{range_in, splice};
 use crate::protocol::sse::{self, Piece, Splitter};
-use crate::protocol::{Endpoint, anthropic, openai};
+use crate::protocol::{Endpoint, anthropic, gemini, openai};
 
 use crate::protocol::event::Event;
 
@@ -45,6 +45,7 @@ pub(crate) enum Reader {
     Chat(openai::chat::Reader),
     Responses(openai::responses::Reader),
     Messages(anthropic::messages::Reader),
+    Gemini(gemini::generate::Reader),
 }
 
 /// What becomes of a piece of the stream.
@@ -61,7 +62,8 @@ impl Stream {
             Endpoint::ChatCompletions => Reader::Chat(openai::chat::Reader::default()),
             Endpoint::Responses => Reader::Responses(openai::responses::Reader::default()),
             Endpoint::Messages => Reader::Messages(anthropic::messages::Reader::default()),
-            Endpoint::Embeddings | Endpoint::CountTokens | Endpoint::Models => return None,
+            Endpoint::StreamGenerateContent => Reader::Gemini(gemini::generate::Reader::default()),
+            _ => return None,
         };
         let events = Events { reader, has_begun: false, was_hidden: false };
         Some(Self { splitter: Splitter::default(), events, is_hiding })
@@ -169,6 +171,7 @@ impl Reader {
             Self::Chat(reader) => return reader.event(data, metered),
             Self::Responses(reader) => reader.event(data, metered),
             Self::Messages(reader) => reader.event(data, metered),
+            Self::Gemini(reader) => reader.event(data, metered),
         }
         Reading::Ordinary
     }
@@ -179,6 +182,7 @@ impl Reader {
             Self::Chat(reader) => reader.calls.any(),
             Self::Responses(reader) => reader.calls.any(),
             Self::Messages(reader) => reader.calls.any() || reader.frame.is_tool_open(),
+            Self::Gemini(reader) => reader.calls.any(),
         }
     }
 
@@ -189,6 +193,7 @@ impl Reader {
             // Its last word has the answer in it.
             Self::Responses(_) => false,
             Self::Messages(reader) => reader.frame.is_over,
+            Self::Gemini(reader) => reader.frame.is_over(),
         }
     }
 
@@ -198,6 +203,7 @@ impl Reader {
             Self::Chat(reader) => reader.frame.filler(ending),
             Self::Responses(reader) => reader.frame.filler(ending),
             Self::Messages(_) => anthropic::messages::Frame::filler(),
+            Self::Gemini(reader) => reader.frame.filler(ending),
         }
     }
 
@@ -205,7 +211,7 @@ impl Reader {
     pub(crate) fn last_word(&self) -> Vec<Event> {
         match self {
             Self::Chat(_) => vec![Event::done()],
-            Self::Responses(_) => Vec::new(),
+            Self::Responses(_) | Self::Gemini(_) => Vec::new(),
             Self::Messages(_) => vec![anthropic::messages::Frame::last_word()],
         }
     }
@@ -216,6 +222,7 @@ impl Reader {
             Self::Chat(reader) => reader.frame.end(ending),
             Self::Responses(reader) => reader.frame.end(ending),
             Self::Messages(reader) => reader.frame.end(ending),
+            Self::Gemini(reader) => reader.frame.end(ending),
         }
     }
 }

@@ -18,9 +18,6 @@ pub(super) struct Vector {
     pub(super) hidden: Option<Vec<u8>>,
 }
 
-const ENDPOINTS: [Endpoint; 5] =
-    [Endpoint::ChatCompletions, Endpoint::Responses, Endpoint::Embeddings, Endpoint::Messages, Endpoint::CountTokens];
-
 pub(super) fn vectors() -> Vec<Vector> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let files = |dir: PathBuf| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -36,11 +33,10 @@ fn vector(expected: &Path) -> Vector {
     let beside = |ending: &str| PathBuf::from(expected.to_string_lossy().replace(".expected.json", ending));
     let name = expected.file_name().unwrap().to_string_lossy().replace(".expected.json", "");
     let expected: Value = serde_json::from_slice(&std::fs::read(expected).unwrap()).unwrap();
-    let endpoint = ENDPOINTS.into_iter().find(|endpoint| expected["endpoint"] == endpoint.label()).unwrap();
-    let (form, bytes) = match std::fs::read(beside(".sse")) {
-        Ok(bytes) => (AnswerForm::Stream, bytes),
-        Err(_) => (AnswerForm::Plain, std::fs::read(beside(".json")).unwrap()),
-    };
+    let endpoint = Endpoint::ALL.into_iter().find(|endpoint| expected["endpoint"] == endpoint.label()).unwrap();
+    let forms = [(".sse", AnswerForm::Stream), (".array", AnswerForm::Array), (".json", AnswerForm::Plain)];
+    let read = |(ending, form)| Some((form, std::fs::read(beside(ending)).ok()?));
+    let (form, bytes) = forms.into_iter().find_map(read).unwrap();
     Vector { name, endpoint, form, bytes, expected, hidden: std::fs::read(beside(".hidden.sse")).ok() }
 }
 
@@ -76,7 +72,7 @@ impl Vector {
 }
 
 fn told(endpoint: Endpoint, metered: &Metered) -> Value {
-    json!({
+    let mut told = json!({
         "endpoint": endpoint.label(),
         "tokens": metered.tokens,
         "is_final": metered.is_final,
@@ -85,7 +81,18 @@ fn told(endpoint: Endpoint, metered: &Metered) -> Value {
         "text_bytes": metered.text_bytes,
         "has_error": metered.has_error,
         "is_tool_call_open": metered.is_tool_call_open,
-    })
+    });
+    // What is rare is told only where it is.
+    if !metered.tier.is_standard() {
+        told["tier"] = json!(metered.tier);
+    }
+    if metered.web_searches > 0 {
+        told["web_searches"] = json!(metered.web_searches);
+    }
+    if let Some(charged) = metered.charged {
+        told["charged_nano_usd"] = json!(charged.0);
+    }
+    told
 }
 
 #[test]
@@ -121,7 +128,7 @@ proptest! {
 
     #[test]
     fn no_bytes_are_a_panic_or_lost(chunks in prop::collection::vec("(data: |event: x|[\r\n]{1,3}|[{}\\[\\]:,]|\"usage\"|\"choices\"|null|1){0,12}", 0..8)) {
-        for endpoint in ENDPOINTS {
+        for endpoint in Endpoint::ALL {
             let mut meter = Meter::new(endpoint, AnswerForm::Stream, false);
             for chunk in &chunks {
                 let chunk = Bytes::from(chunk.clone());

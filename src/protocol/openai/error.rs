@@ -52,7 +52,7 @@ pub(crate) fn responses_event(facts: &ErrorFacts<'_>) -> Vec<u8> {
 }
 
 fn error<'a>(facts: &ErrorFacts<'a>) -> Error<'a> {
-    let ErrorFacts { kind, code, message, request_id } = *facts;
+    let ErrorFacts { kind, code, message, request_id, .. } = *facts;
     Error { message, kind: word(kind), param: None, code, request_id }
 }
 

@@ -22,8 +22,9 @@ use tempfile::TempDir;
 /// The providers' credentials. They may appear nowhere but on the way to the provider.
 pub const OPENAI_CANARY: &str = "sk-canary-openai-7Jx2";
 pub const ANTHROPIC_CANARY: &str = "sk-ant-canary-5Qw9";
+pub const GEMINI_CANARY: &str = "AIza-canary-gemini-3Vr8";
 
-/// A running gateway with two providers, both played by one mock.
+/// A running gateway with three providers, all played by one mock.
 pub struct World {
     pub mock: MockProvider,
     pub gateway: Gateway,
@@ -60,7 +61,7 @@ impl World {
         let config = folder.path().join("keeptrusts.yaml");
         std::fs::write(&config, format!("{HEAD}{providers}\n{}\n", setup.more)).unwrap();
         let gateway = Gateway::start_in(&setup.environment, &config, &folder.path().join("data")).await;
-        let secrets = vec![OPENAI_CANARY.into(), ANTHROPIC_CANARY.into()];
+        let secrets = vec![OPENAI_CANARY.into(), ANTHROPIC_CANARY.into(), GEMINI_CANARY.into()];
         Self { mock, gateway, is_large: false, secrets, folder }
     }
 
@@ -115,6 +116,7 @@ impl World {
         Ask::new(self.mock.address(), method, path)
             .header("authorization", &format!("Bearer {OPENAI_CANARY}"))
             .header("x-api-key", ANTHROPIC_CANARY)
+            .header("x-goog-api-key", GEMINI_CANARY)
     }
 
     /// Every event so far, oldest first.
@@ -162,6 +164,10 @@ pub fn messages_body(model: &str, stream: bool) -> Value {
     json!({"model": model, "stream": stream, "max_tokens": 64, "messages": [{"role": "user", "content": "Say something."}]})
 }
 
+pub fn contents_body() -> Value {
+    json!({"contents": [{"role": "user", "parts": [{"text": "Say something."}]}]})
+}
+
 /// Polls until there is a value; gives up after ten seconds.
 pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -183,9 +189,11 @@ listen: {edge: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\"
 const PROVIDERS: &str = "providers:
   openai: {kind: openai, base_url: \"{mock}\", api_key: {env: TEST_OPENAI_KEY}}
   anthropic: {kind: anthropic, base_url: \"{mock}\", api_key: {env: TEST_ANTHROPIC_KEY}}
+  gemini: {kind: gemini, base_url: \"{mock}\", api_key: {env: TEST_GEMINI_KEY}}
 models:
   - {name: fast, serves: gpt-4o-mini, providers: [openai]}
   - {name: \"claude-*\", providers: [anthropic]}
+  - {name: quick, serves: gemini-3.8-flash, providers: [gemini]}
 ";
 
 /// The path of the binary under test.

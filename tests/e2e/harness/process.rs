@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{ANTHROPIC_CANARY, OPENAI_CANARY, eventually, kt};
+use super::{ANTHROPIC_CANARY, GEMINI_CANARY, OPENAI_CANARY, eventually, kt};
 
 /// A running `kt gateway run`.
 pub struct Gateway {
@@ -141,7 +141,8 @@ pub fn command(args: &[&str], data_dir: &Path) -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("KEEPTRUSTS_DATA_DIR", data_dir)
         .env("TEST_OPENAI_KEY", OPENAI_CANARY)
-        .env("TEST_ANTHROPIC_KEY", ANTHROPIC_CANARY);
+        .env("TEST_ANTHROPIC_KEY", ANTHROPIC_CANARY)
+        .env("TEST_GEMINI_KEY", GEMINI_CANARY);
     command
 }
 

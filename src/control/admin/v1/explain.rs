@@ -14,7 +14,7 @@ use crate::control::admin::openapi::PermissionsSchema;
 use crate::control::admin::problem::Problem;
 use crate::control::now;
 use crate::domain::{KeyKind, Permissions};
-use crate::protocol::{Dialect, Endpoint};
+use crate::protocol::Endpoint;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -71,7 +71,7 @@ pub(in crate::control::admin) async fn handler(
     let known = key.newest().and_then(|secret| catalog.keys.find(&secret.digest));
     let credential = known.ok_or_else(Problem::token_unknown)?;
     let wanted = Wanted {
-        dialect: dialect(endpoint),
+        dialect: endpoint.dialect(),
         model: &asked.model,
         endpoint: endpoint.label(),
         address: asked.address,
@@ -152,13 +152,6 @@ fn endpoint(name: &str) -> Result<Endpoint, Problem> {
     let found = Endpoint::ALL.into_iter().find(|endpoint| endpoint.label() == name);
     let known = || Endpoint::ALL.map(Endpoint::label).join(", ");
     found.ok_or_else(|| Problem::request_invalid(format!("endpoint is one of {}", known())))
-}
-
-fn dialect(endpoint: Endpoint) -> Dialect {
-    match endpoint {
-        Endpoint::Messages | Endpoint::CountTokens => Dialect::Anthropic,
-        Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Embeddings | Endpoint::Models => Dialect::OpenAi,
-    }
 }
 
 #[cfg(test)]

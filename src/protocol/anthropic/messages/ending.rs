@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::event::Event;
+use crate::protocol::event::{Event, Name};
 use crate::protocol::meter::Ending;
 
 use super::{Frame, Kind};
@@ -91,11 +91,11 @@ struct Bare {
 impl Frame {
     /// What a torn event becomes.
     pub(crate) fn filler() -> Event {
-        Event::new(Some("ping"), &Filler { r#type: "ping", error: () })
+        Event::new(Name::Is("ping"), &Filler { r#type: "ping", error: () })
     }
 
     pub(crate) fn last_word() -> Event {
-        Event::new(Some("message_stop"), &Bare { r#type: "message_stop" })
+        Event::new(Name::Is("message_stop"), &Bare { r#type: "message_stop" })
     }
 
     pub(crate) fn end(&self, ending: &Ending<'_>) -> Vec<Event> {
@@ -109,7 +109,7 @@ impl Frame {
                 events.extend(open.map(|(index, _)| block_stop(index)));
                 let content_block = Text { r#type: "text", text: "" };
                 let block = BlockStart { r#type: "content_block_start", index: self.next, content_block };
-                events.push(Event::new(Some("content_block_start"), &block));
+                events.push(Event::new(Name::Is("content_block_start"), &block));
                 self.next
             }
         };
@@ -122,9 +122,9 @@ impl Frame {
             usage: Usage { input_tokens: None, output_tokens: ending.tokens.output },
         };
         events.extend([
-            Event::new(Some("content_block_delta"), &delta),
+            Event::new(Name::Is("content_block_delta"), &delta),
             block_stop(index),
-            Event::new(Some("message_delta"), &stop),
+            Event::new(Name::Is("message_delta"), &stop),
             Self::last_word(),
         ]);
         events
@@ -132,7 +132,7 @@ impl Frame {
 }
 
 fn block_stop(index: u64) -> Event {
-    Event::new(Some("content_block_stop"), &BlockStop { r#type: "content_block_stop", index })
+    Event::new(Name::Is("content_block_stop"), &BlockStop { r#type: "content_block_stop", index })
 }
 
 /// A message that the provider had not begun.
@@ -147,5 +147,5 @@ fn start(ending: &Ending<'_>) -> Event {
         stop_sequence: (),
         usage: Usage { input_tokens: Some(ending.tokens.input), output_tokens: 0 },
     };
-    Event::new(Some("message_start"), &MessageStart { r#type: "message_start", message })
+    Event::new(Name::Is("message_start"), &MessageStart { r#type: "message_start", message })
 }

@@ -14,12 +14,12 @@
 
 use crate::domain::Tokens;
 use crate::protocol::Endpoint;
-use crate::protocol::error::{self, ErrorFacts};
+use crate::protocol::error::{self, ErrorFacts, Torn};
 use crate::protocol::estimate;
-use crate::protocol::event::{Event, Half};
+use crate::protocol::event::Half;
 
 use super::Metered;
-use super::stream::{Reader, Stream};
+use super::stream::Reader;
 
 /// Why a stream is cut, and what its end needs to know where the provider did not get to say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,54 +67,60 @@ pub(crate) struct Ending<'a> {
     pub(crate) tokens: Tokens,
 }
 
-/// `stream` is the stream as far as it was passed on, `metered` what was learned from it.
-pub(crate) fn cut(endpoint: Endpoint, stream: &Stream, metered: &Metered, manner: Manner, notice: &Notice<'_>) -> Cut {
-    let half = Half::of(stream.torn());
+/// `torn` is what has been passed on of an event that is not whole, `reader` has read those before it, and `metered`
+/// is what was learned from them.
+pub(crate) fn cut(
+    endpoint: Endpoint,
+    torn: Torn<'_>,
+    reader: &Reader,
+    metered: &Metered,
+    manner: Manner,
+    notice: &Notice<'_>,
+) -> Cut {
+    let half = Half::of(torn);
     let mut metered = metered.clone();
     // What follows is read as the client will read it, and leaves the meter's own books alone.
-    let mut reader = stream.reader().clone();
+    let mut reader = reader.clone();
     if let Half::Whole(data) = &half {
         reader.event(data, &mut metered);
     }
     if metered.complete || metered.has_error {
-        let bytes = if matches!(half, Half::Whole(_)) { b"\n\n".to_vec() } else { Vec::new() };
+        let bytes = match half {
+            Half::Whole(_) => b"\n\n".to_vec(),
+            Half::Between(_) => half.ended_by(std::iter::empty()),
+            _ => Vec::new(),
+        };
         return Cut { bytes, told: Told::Nothing };
     }
     let told = match (&half, manner) {
-        (Half::Done(_), _) => Told::Nothing,
+        (Half::Done(_) | Half::Closed, _) => Told::Nothing,
         (Half::Strange, _) => Told::Error,
         _ if reader.is_over() => Told::Nothing,
         (_, Manner::Error) => Told::Error,
-        _ if reader.is_call_open() || begins_call(&reader, &half) => Told::Error,
+        _ if reader.is_call_open() || begins_more(&reader, &half) => Told::Error,
         _ => Told::Notice,
     };
     if told == Told::Error {
-        return Cut { bytes: error::stream_event(endpoint, stream.torn(), &notice.facts), told };
+        return Cut { bytes: error::stream_event(endpoint, torn, &notice.facts), told };
     }
     let model = metered.model_served.as_deref().unwrap_or(notice.model);
     let tokens = estimate::usage(endpoint, &metered, notice.request_bytes).tokens;
     let ending = Ending { notice, model, tokens };
-    let needs_filler = matches!(half, Half::Object(_) | Half::Blank { has_data_line: true, .. });
+    let needs_filler = matches!(half, Half::Object(_) | Half::Element(_) | Half::Blank { has_data_line: true, .. });
     let filler = needs_filler.then(|| reader.filler(&ending));
     let events = filler.into_iter().chain(if told == Told::Nothing { reader.last_word() } else { reader.end(&ending) });
-    Cut { bytes: written(&half, events), told }
+    Cut { bytes: half.ended_by(events), told }
 }
 
-/// Whether what has come of an event begins a tool call. It would be taken back by what is added to the event;
-/// but not for every parser, and a tool that runs by mistake is worse than a request that is sent again.
-fn begins_call(reader: &Reader, half: &Half) -> bool {
-    let Half::Object(object) = half else { return false };
+/// Whether what has come of an event begins what is more than text. A tool call would be taken back by what is added
+/// to the event; but not for every parser, and a tool that runs by mistake is worse than a request that is sent again.
+/// An error of Gemini's cannot be taken back: its clients look for the member's name alone.
+fn begins_more(reader: &Reader, half: &Half) -> bool {
+    let (Half::Object(object) | Half::Element(object)) = half else { return false };
     let mut reader = reader.clone();
-    reader.event(&object.as_it_stands(), &mut Metered::default());
-    reader.is_call_open()
-}
-
-fn written(half: &Half, mut events: impl Iterator<Item = Event>) -> Vec<u8> {
-    let mut bytes = events.next().map(|first| half.turn_into(&first)).unwrap_or_default();
-    if !matches!(half, Half::Done(_)) {
-        bytes.extend(events.flat_map(|event| event.alone()));
-    }
-    bytes
+    let mut metered = Metered::default();
+    reader.event(&object.as_it_stands(), &mut metered);
+    reader.is_call_open() || metered.has_error && matches!(reader, Reader::Gemini(_))
 }
 
 impl Ending<'_> {

@@ -13,6 +13,7 @@ use super::*;
 const NOTICE: Notice<'static> = Notice {
     facts: ErrorFacts {
         kind: ErrorKind::Authentication,
+        status: 401,
         code: "key_revoked",
         message: "This access key was revoked. Ask whoever issued it for a new one.",
         request_id: "0197",
@@ -113,7 +114,8 @@ impl Client {
             return;
         };
         if is_ours {
-            let name = if endpoint == Endpoint::ChatCompletions { "message" } else { data["type"].as_str().unwrap() };
+            let is_named = !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::StreamGenerateContent);
+            let name = if is_named { data["type"].as_str().unwrap() } else { "message" };
             assert_eq!(message.name, name);
         }
         if !data["error"].is_null() || data["type"] == "error" {
@@ -123,6 +125,7 @@ impl Client {
         match endpoint {
             Endpoint::ChatCompletions => self.chunk(&data),
             Endpoint::Messages => self.message(&data),
+            Endpoint::StreamGenerateContent => self.content(&data),
             _ => self.response(&data, is_ours),
         }
     }
@@ -140,6 +143,22 @@ impl Client {
                 self.open_calls &= !(1 << index);
             } else if delta["tool_calls"].is_array() && !was_finished {
                 self.open_calls |= 1 << index;
+            }
+        }
+    }
+
+    fn content(&mut self, chunk: &Value) {
+        self.is_over |= chunk["promptFeedback"]["blockReason"].is_string();
+        for candidate in chunk["candidates"].as_array().into_iter().flatten() {
+            for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+                self.text += part["text"].as_str().filter(|_| part["thought"] != true).unwrap_or_default();
+                if let Some(call) = part["functionCall"].as_object() {
+                    self.open_calls = usize::from(call.get("willContinue") == Some(&json!(true)));
+                }
+            }
+            let finished = self.finish_reasons.entry(candidate["index"].as_u64().unwrap_or(0)).or_default();
+            if !candidate["finishReason"].is_null() {
+                *finished = candidate["finishReason"].clone();
             }
         }
     }
@@ -249,13 +268,20 @@ fn check(endpoint: Endpoint, forwarded: &[u8], cut: &Cut, manner: Manner) {
             let expected = if text_before.is_empty() { TEXT.to_owned() } else { format!("\n\n{TEXT}") };
             assert!(!told.is_empty() && told.replace(TEXT, "").trim().is_empty(), "{told}");
             assert!(runs > 1 || told == expected, "{told}");
-            assert!(client.is_over && !client.has_error && !had_all && open_calls == 0);
+            // Gemini has no last word of its own.
+            let is_over = client.is_over || endpoint == Endpoint::StreamGenerateContent;
+            assert!(is_over && !client.has_error && !had_all && open_calls == 0);
             assert_eq!(manner, Manner::Notice);
             match endpoint {
                 Endpoint::ChatCompletions => {
                     assert_eq!(rest.last().unwrap().data, "[DONE]");
                     assert!(client.finish_reasons.values().all(|reason| !reason.is_null()));
                     assert_eq!(client.ids.iter().filter(|id| **id != client.ids[0]).count(), 0, "{:?}", client.ids);
+                }
+                Endpoint::StreamGenerateContent => {
+                    assert!(client.finish_reasons.values().all(|reason| !reason.is_null()));
+                    let last: Value = serde_json::from_str(&rest.last().unwrap().data).unwrap();
+                    assert_eq!(last["candidates"][0]["finishReason"], "STOP");
                 }
                 Endpoint::Messages => {
                     assert_eq!(rest.last().unwrap().data, r#"{"type":"message_stop"}"#);
@@ -276,13 +302,18 @@ fn check(endpoint: Endpoint, forwarded: &[u8], cut: &Cut, manner: Manner) {
             let last: Value = serde_json::from_str(&rest.last().unwrap().data).unwrap();
             assert_eq!(last["error"]["message"], NOTICE.facts.message);
             let is_strange = || Half::of(Torn::Part(torn.as_bytes())) == Half::Strange;
-            let has_reason = open_calls > 0 || torn.contains("tool_") || torn.contains("function_call") || is_strange();
+            let has_reason = open_calls > 0
+                || torn.contains("tool_")
+                || torn.contains("function_call")
+                || torn.contains("functionCall")
+                || torn.contains("\"error\"")
+                || is_strange();
             assert!(manner == Manner::Error || has_reason, "{torn}");
         }
         Told::Nothing => {
             assert!(told.is_empty());
             assert!(had_all || torn.contains('['), "{torn}");
-            assert!(client.is_over || client.has_error);
+            assert!(client.is_over || client.has_error || endpoint == Endpoint::StreamGenerateContent);
         }
     }
 }
@@ -317,6 +348,44 @@ fn a_stream_cut_anywhere_tells_why_and_ends_as_any_other() {
         }
     }
     assert!(told.values().all(|times| *times > 1000) && told.len() == 3, "{told:?}");
+}
+
+#[test]
+fn an_array_cut_anywhere_is_one_and_tells_why() {
+    let mut told = BTreeMap::new();
+    for vector in vectors().into_iter().filter(|vector| vector.form == AnswerForm::Array) {
+        for at in 0..=vector.bytes.len() {
+            let mut meter = Meter::new(vector.endpoint, AnswerForm::Array, false);
+            let shown = meter.take(Bytes::copy_from_slice(&vector.bytes[..at])).to_vec();
+            for manner in MANNERS {
+                let cut = meter.cut(manner, &NOTICE);
+                let sent = [shown.as_slice(), &cut.bytes].concat();
+                let text = String::from_utf8_lossy(&sent).into_owned();
+                let all: Vec<Value> =
+                    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{} at {at}: {e}: {text}", vector.name));
+                let mut client = Client::default();
+                all.iter().filter(|chunk| chunk["error"].is_null()).for_each(|chunk| client.content(chunk));
+                let errors = all.iter().filter(|chunk| chunk["error"]["message"] == NOTICE.facts.message).count();
+                let notices = client.text.matches(TEXT).count();
+                match cut.told {
+                    Told::Notice => {
+                        assert_eq!(
+                            (notices, errors, &client.finish_reasons[&0]),
+                            (1, 0, &json!("STOP")),
+                            "at {at}: {text}"
+                        );
+                    }
+                    Told::Error => assert_eq!((notices, errors), (0, 1), "at {at}: {text}"),
+                    Told::Nothing => assert!(
+                        notices + errors == 0 && (client.has_all() || text.contains("error")),
+                        "at {at}: {text}"
+                    ),
+                }
+                *told.entry(format!("{:?}", cut.told)).or_insert(0) += 1;
+            }
+        }
+    }
+    assert!(told.values().all(|times| *times > 10) && told.len() == 3, "{told:?}");
 }
 
 #[test]

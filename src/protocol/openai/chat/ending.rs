@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::event::Event;
+use crate::protocol::event::{Event, Name};
 use crate::protocol::meter::Ending;
 
 use super::Frame;
@@ -62,7 +62,7 @@ impl Frame {
         let delta = self.delta(index, None);
         self.begun |= 1 << index;
         self.chunk(ending, Choice { index, delta, logprobs: (), finish_reason: None }, |chunk| {
-            Event::new(None, &Filler { chunk, usage: (), error: () })
+            Event::new(Name::Default, &Filler { chunk, usage: (), error: () })
         })
     }
 
@@ -72,7 +72,9 @@ impl Frame {
             let text = ending.text(self.texts & 1 << index != 0);
             let told = Choice { index, delta: self.delta(index, Some(&text)), logprobs: (), finish_reason: None };
             let finished = Choice { index, delta: Delta::default(), logprobs: (), finish_reason: Some("stop") };
-            events.extend([told, finished].map(|choice| self.chunk(ending, choice, |chunk| Event::new(None, &chunk))));
+            events.extend(
+                [told, finished].map(|choice| self.chunk(ending, choice, |chunk| Event::new(Name::Default, &chunk))),
+            );
         }
         events.push(Event::done());
         events

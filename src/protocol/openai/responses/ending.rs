@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::event::Event;
+use crate::protocol::event::{Event, Name};
 use crate::protocol::meter::Ending;
 
 use super::{Frame, OpenItem};
@@ -192,7 +192,7 @@ impl Frame {
     fn event(&mut self, kind: &'static str, rest: impl Serialize) -> Event {
         let sequence_number = self.sequence;
         self.sequence += 1;
-        Event::new(Some(kind), &Numbered { r#type: kind, sequence_number, rest })
+        Event::new(Name::Is(kind), &Numbered { r#type: kind, sequence_number, rest })
     }
 
     fn response_id(&self, ending: &Ending<'_>) -> Box<str> {

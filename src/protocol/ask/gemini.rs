@@ -1,0 +1,65 @@
+//! What is particular to Gemini's requests: the model stands in the path, and may stand in the body again.
+
+use serde::Deserialize;
+
+use crate::protocol::json::lenient::{Count, Object};
+
+use super::{AskError, Members};
+
+/// Before a model's name in a body.
+const PREFIX: &str = "models/";
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Config {
+    #[serde(alias = "max_output_tokens")]
+    max_output_tokens: Count,
+}
+
+/// The member of an object that Gemini takes under either of two names.
+fn either<'a>(members: &Members<'a>, names: [&'static str; 2]) -> Result<Option<&'a str>, AskError> {
+    match names.map(|name| members.value(name)) {
+        [Some(_), Some(_)] => Err(AskError::Ambiguous { member: names[0] }),
+        [one, other] => Ok(one.or(other)),
+    }
+}
+
+/// The most tokens the caller wants back.
+pub(super) fn output_tokens_max(members: &Members<'_>) -> Result<Option<u64>, AskError> {
+    either(members, ["systemInstruction", "system_instruction"])?;
+    let Some(config) = either(members, ["generationConfig", "generation_config"])? else { return Ok(None) };
+    // It fails for a member that stands there twice.
+    let config = serde_json::from_str::<Object<Config>>(config);
+    let config = config.map_err(|_| AskError::Ambiguous { member: "generationConfig" })?;
+    Ok(config.or_default().max_output_tokens.0)
+}
+
+/// Every value in the body that names a model, as it stands there.
+pub(super) fn models<'a>(members: &Members<'a>) -> Result<Vec<&'a str>, AskError> {
+    let mut models: Vec<&str> = members.value(super::MODEL).into_iter().collect();
+    let inner = either(members, ["generateContentRequest", "generate_content_request"])?;
+    let many = members.value("requests").filter(|value| value.starts_with('['));
+    let many: Vec<&serde_json::value::RawValue> = match many {
+        Some(many) => serde_json::from_str(many).map_err(super::not_json)?,
+        None => Vec::new(),
+    };
+    let objects = inner.into_iter().chain(many.into_iter().map(|request| request.get()));
+    for object in objects.filter(|text| text.starts_with('{')) {
+        let members = Members::read(object)?;
+        if let Some(member) = members.duplicate {
+            return Err(AskError::Ambiguous { member });
+        }
+        models.extend(members.value(super::MODEL));
+    }
+    Ok(models)
+}
+
+/// Whether a name written in the body is that of the model in the path.
+pub(super) fn is_same(written: &str, model: &str) -> bool {
+    written.strip_prefix(PREFIX).unwrap_or(written) == model
+}
+
+/// What stands before the model's own name, if anything.
+pub(super) fn prefix(written: &str) -> &'static str {
+    if written.starts_with(PREFIX) { PREFIX } else { "" }
+}
