@@ -131,7 +131,11 @@ class Tap:
 class Gateway:
     """A gateway on free ports, in front of two mock providers: a quick one and one with long, slow answers."""
 
-    PROVIDER_KEYS = {"MOCK_OPENAI_KEY": "sk-upstream-openai-canary", "MOCK_ANTHROPIC_KEY": "sk-ant-upstream-canary"}
+    PROVIDER_KEYS = {
+        "MOCK_OPENAI_KEY": "sk-upstream-openai-canary",
+        "MOCK_ANTHROPIC_KEY": "sk-ant-upstream-canary",
+        "MOCK_GEMINI_KEY": "AIza-upstream-canary",
+    }
 
     CONFIG = """
 version: 1
@@ -141,11 +145,14 @@ listen: {{edge: "127.0.0.1:0", admin: "127.0.0.1:0", metrics: "127.0.0.1:0"}}
 providers:
   openai: {{kind: openai, base_url: "{quick}/v1", api_key: {{env: MOCK_OPENAI_KEY}}}}
   anthropic: {{kind: anthropic, base_url: "{quick}", api_key: {{env: MOCK_ANTHROPIC_KEY}}}}
+  gemini: {{kind: gemini, base_url: "{quick}", api_key: {{env: MOCK_GEMINI_KEY}}}}
   slow-openai: {{kind: openai, base_url: "{slow}", api_key: {{env: MOCK_OPENAI_KEY}}}}
   slow-anthropic: {{kind: anthropic, base_url: "{slow}", api_key: {{env: MOCK_ANTHROPIC_KEY}}}}
+  slow-gemini: {{kind: gemini, base_url: "{slow}", api_key: {{env: MOCK_GEMINI_KEY}}}}
 models:
   - {{name: slow-gpt, serves: gpt-4o-mini, providers: [slow-openai]}}
   - {{name: slow-claude, serves: claude-sonnet-5, providers: [slow-anthropic]}}
+  - {{name: slow-gemini, serves: gemini-3.8-flash, providers: [slow-gemini]}}
   - {{name: "claude-*", providers: [anthropic]}}
 timeouts: {{first_byte: 1s}}
 """

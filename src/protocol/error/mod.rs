@@ -59,13 +59,18 @@ pub fn body(dialect: Dialect, facts: &ErrorFacts<'_>) -> Vec<u8> {
 
 /// The event that ends a stream whose upstream failed, or that must not seem to end well. A torn event becomes it.
 pub fn stream_event(endpoint: Endpoint, torn: Torn<'_>, facts: &ErrorFacts<'_>) -> Vec<u8> {
+    let half = Half::of(torn);
+    // Gemini's clients take an event for an error only if it begins as one, so that a torn one cannot become it.
+    let needs_filler = endpoint.dialect() == Dialect::Gemini
+        && matches!(half, Half::Object(_) | Half::Element(_) | Half::Blank { has_data_line: true, .. });
+    let filler = needs_filler.then(gemini::generate::empty);
     let (name, data) = match (endpoint, endpoint.dialect()) {
         (Endpoint::Responses, _) => (Name::Is("error"), openai::error::responses_event(facts)),
         (_, Dialect::OpenAi) => (Name::Default, openai::error::body(facts)),
         (_, Dialect::Anthropic) => (Name::Is("error"), anthropic::error::body(facts)),
         (_, Dialect::Gemini) => (Name::Never, gemini::error::body(facts)),
     };
-    Half::of(torn).ended_by([Event { name, data }].into_iter())
+    half.ended_by(filler.into_iter().chain([Event { name, data }]))
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ struct Chunk<'a> {
     response_id: &'a str,
 }
 
+/// A chunk without effect, of a stream of which nothing else is known.
+#[derive(Serialize)]
+struct Empty {
+    candidates: [Candidate<'static>; 1],
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate<'a> {
@@ -36,6 +42,12 @@ struct Content<'a> {
 #[derive(Serialize)]
 struct Part<'a> {
     text: &'a str,
+}
+
+/// What a torn chunk becomes where the stream then ends in an error.
+pub(crate) fn empty() -> Event {
+    let content = Content { parts: [Part { text: "" }], role: "model" };
+    Event::new(Name::Never, &Empty { candidates: [Candidate { content, finish_reason: None, index: 0 }] })
 }
 
 impl Frame {

@@ -12,6 +12,8 @@ use super::usage::Usage;
 
 mod ending; // how a cut stream ends
 
+pub(crate) use ending::empty;
+
 /// Follows a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reader {
