@@ -15,9 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 use parking_lot::Mutex;
-use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
-use pingora::services::Service;
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -25,12 +25,12 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::CurrentCatalog;
 use crate::config::{Config, Listen};
+use crate::control;
 use crate::control::{Control, Ledger, OpenError};
 use crate::domain::KeyText;
-use crate::gateway::{Gateway, UnderWay};
+use crate::gateway::{Door, Gateway, UnderWay};
 use crate::journal::{Journal, Metrics};
 use crate::telemetry::{Health, scrape_routes};
-use crate::{control, gateway};
 
 mod reload; // what takes effect while the process runs, and what needs a start
 
@@ -210,13 +210,7 @@ fn serve_edge(
     listen: &Listen,
     stopped: watch::Receiver<bool>,
 ) {
-    let settings = &gateway.catalog().load().settings;
-    let conf = ServerConf {
-        upstream_keepalive_pool_size: settings.upstream_connections_kept,
-        max_retries: gateway::CONNECTS_MAX,
-        ..ServerConf::default()
-    };
-    let mut service = pingora::proxy::http_proxy_service(&Arc::new(conf), gateway);
+    let mut service = Service::new("edge".to_owned(), Door::new(gateway));
     let address = listen.edge.to_string();
     service.add_tcp(&address);
     let mut fds = Fds::new();

@@ -20,7 +20,7 @@ mod settings; // limits and deadlines of the request path
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
-pub use settings::{Access, CutForm, Settings, Timeouts};
+pub use settings::{Access, CutForm, Doorway, Settings, Timeouts};
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
 pub use unmatched::unmatched;
 

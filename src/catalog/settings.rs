@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::framing::HeadLimits;
+
 /// Limits and deadlines of the request path.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -9,9 +11,19 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Connections to providers that are kept for the next request, in all.
     pub upstream_connections_kept: usize,
+    pub door: Doorway,
     pub access: Access,
     pub cut: CutForm,
     pub timeouts: Timeouts,
+}
+
+/// How much of a request's head is taken, and how many connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Doorway {
+    pub head: HeadLimits,
+    /// Clients' connections, in all and from one address (of IPv6: one /64 network).
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
 }
 
 /// How callers are told from strangers.
@@ -37,6 +49,8 @@ pub enum CutForm {
 /// How long each part of a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
+    /// For a request's whole head to arrive; a new connection has as long to begin.
+    pub header: Duration,
     /// For the whole request body to arrive.
     pub body: Duration,
     /// For a connection to the provider to be made, TLS included.
@@ -46,6 +60,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// For one piece of the answer to be taken by the client.
     pub write: Duration,
+    /// How long a client's connection is kept between two requests.
+    pub keepalive: Duration,
     /// For running requests to end after SIGTERM.
     pub drain: Duration,
 }
@@ -55,9 +71,20 @@ impl Default for Settings {
         Self {
             body_bytes_max: 32 * 1024 * 1024,
             upstream_connections_kept: 1024,
+            door: Doorway::default(),
             access: Access::default(),
             cut: CutForm::default(),
             timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Doorway {
+    fn default() -> Self {
+        Self {
+            head: HeadLimits { bytes: 32 * 1024, fields: 100, target_bytes: 8 * 1024 },
+            connections_max: 20_000,
+            connections_per_address_max: 20_000,
         }
     }
 }
@@ -84,10 +111,12 @@ impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
+            header: seconds(10),
             body: seconds(60),
             connect: seconds(5),
             first_byte: seconds(120),
             write: seconds(60),
+            keepalive: seconds(75),
             drain: seconds(30 * 60),
         }
     }

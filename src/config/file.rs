@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::catalog::{Access, CutForm, Settings, Timeouts};
+use crate::catalog::{Access, CutForm, Doorway, Settings, Timeouts};
 use crate::domain::{Name, Network, Pattern, PermissionError, Permissions};
+use crate::protocol::framing::HeadLimits;
 use crate::providers::{BaseUrl, Kind};
 
 use super::credential::{Reference, reference};
@@ -189,18 +190,40 @@ fn allowed<T>(
 
 fn settings(file: &Section<'_>, access: Access) -> Settings {
     let default = Settings::default();
-    let (body_bytes_max, kept) = file.section("limits", |limits| {
+    let (body_bytes_max, kept, door) = file.section("limits", |limits| {
         (
             limits.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024)),
             limits.optional("upstream_connections_kept", count(1..=65_536)),
+            doorway(limits),
         )
     });
     Settings {
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
+        door,
         access,
         cut: file.section("streams", cut_form),
         timeouts: file.section("timeouts", timeouts),
+    }
+}
+
+fn doorway(section: &Section<'_>) -> Doorway {
+    let default = Doorway::default();
+    let connections = |name, default| {
+        let written = section.optional(name, count(1..=1_000_000));
+        written.map_or(default, |count| count.value)
+    };
+    let bytes = |name, range, default| section.optional(name, size(range)).map_or(default, |size| size.value);
+    // Pingora takes up to 256 header fields.
+    let fields = section.optional("header_fields_max", count(16..=256));
+    Doorway {
+        head: HeadLimits {
+            bytes: bytes("header_bytes_max", 1024..=256 * 1024, default.head.bytes),
+            fields: fields.map_or(default.head.fields, |count| count.value),
+            target_bytes: bytes("target_bytes_max", 256..=64 * 1024, default.head.target_bytes),
+        },
+        connections_max: connections("connections_max", default.connections_max),
+        connections_per_address_max: connections("connections_per_address_max", default.connections_per_address_max),
     }
 }
 
@@ -228,10 +251,12 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
         written.map_or(default, |duration| duration.value)
     };
     Timeouts {
+        header: read("header", default.header, 5 * MINUTE),
         body: read("body", default.body, 60 * MINUTE),
         connect: read("connect", default.connect, 5 * MINUTE),
         first_byte: read("first_byte", default.first_byte, 60 * MINUTE),
         write: read("write", default.write, 60 * MINUTE),
+        keepalive: read("keepalive", default.keepalive, 60 * MINUTE),
         drain: read("drain", default.drain, 24 * 60 * MINUTE),
     }
 }

@@ -204,10 +204,8 @@ fn settings_of_later_versions_are_unknown() {
         let found = faults_of(&format!("{section}: {{}}\n"));
         assert!(found.len() == 1 && found[0].starts_with(&format!("{section}: unknown setting")), "{found:?}");
     }
-    assert_eq!(
-        faults_of("limits: {rpm: 10}\n"),
-        ["limits.rpm: unknown setting; known here: body_bytes_max, upstream_connections_kept"]
-    );
+    let found = faults_of("limits: {rpm: 10}\n");
+    assert!(found[0].starts_with("limits.rpm: unknown setting; known here: body_bytes_max, "), "{found:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! So the buffer is switched on *late*, for the tail of the body alone. This relies on internals: the version
 //! is pinned, and `tests/e2e` holds the boundary at 65 535, 65 536, 65 537 and 131 073 bytes.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use super::door::BrokenChunks;
 use super::refusal::Refusal;
 
 /// What Pingora's retry buffer holds at most (`BODY_BUF_LIMIT` in its HTTP/1 and HTTP/2 servers).
@@ -107,7 +109,11 @@ fn announced_length(session: &Session) -> Result<Option<u64>, BodyError> {
 }
 
 fn client(error: Box<Error>) -> BodyError {
+    let cause = error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     match error.etype() {
+        _ if cause.is_some_and(|cause| cause.is::<BrokenChunks>()) => {
+            BodyError::Refused(Refusal::RequestMalformed("the chunks of its body are broken".into()))
+        }
         // Whoever breaks the framing is still there to be told.
         ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => {
             BodyError::Refused(Refusal::RequestMalformed("the chunks of its body are broken".into()))

@@ -2,6 +2,7 @@
 //!
 //! | step | room | Pingora phase | takes → gives | refuses with |
 //! |---|---|---|---|---|
+//! | | `door` | before Pingora | bytes → one request, delimited in one way only; limits, deadline, caps on connections | 400, 405, 408, 414, 431, 501, 503, 505 |
 //! | 1 | `authenticate` | `request_filter` | headers → `Caller`; no body read yet, nothing asked of a store | 400, 401, 403, 429 |
 //! | 2 | `attribute` | ” | `Caller` → `Account` | |
 //! | | `frame` | ” | headers that leave it uncertain what the request is go no further | 400 |
@@ -20,6 +21,7 @@
 //! comes from the catalog, what it has to say goes into the journal.
 
 mod phases; // the only `impl ProxyHttp`: one call a phase
+mod door; // connections come in: heads within limits and time, requests delimited in one way only
 mod receive; // everything before a provider is asked, in the order of the table
 mod journey; // what a request carries from room to room: an enum of stages
 pub mod authenticate; // 1 who is calling? → Caller
@@ -39,7 +41,8 @@ mod cut; // ends a running answer whose key may not go on
 mod failure; // what is said and booked when a request does not end as it should
 mod respond; // answers of the gateway's own
 
+pub use door::Door;
 pub use journey::UnderWay;
 pub use phases::Gateway;
 pub use refusal::{Refusal, Row};
-pub use route::CONNECTS_MAX;
+use route::CONNECTS_MAX;

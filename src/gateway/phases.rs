@@ -15,6 +15,7 @@ use crate::catalog::{CurrentCatalog, Settings};
 use crate::domain::{Pepper, Verdict};
 use crate::journal::Journal;
 
+use super::CONNECTS_MAX;
 use super::authenticate::Passthrough;
 use super::failure::{self, Told};
 use super::heat::Heat;
@@ -22,12 +23,8 @@ use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
 use super::respond::{REQUEST_ID, SERVER_TIMING, VERDICT};
-use super::route::{CONNECTS_MAX, Resolver};
+use super::route::Resolver;
 use super::{body, cut};
-
-/// How long a client's idle connection is kept between two requests, in seconds. Longer than what clients'
-/// pools use, so that it is the client that closes.
-const KEEPALIVE_SECONDS: u64 = 75;
 
 /// The request path and what it reads and writes: knowledge from the catalog, facts into the journal.
 pub struct Gateway {
@@ -72,11 +69,6 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, journey: &mut Journey) -> Result<()> {
-        // Where the client or Pingora has decided that the connection ends with this request, it does: the client
-        // asked for it or speaks HTTP/1.0, the framing is ambiguous, or the gateway is stopping.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(KEEPALIVE_SECONDS));
-        }
         session.set_write_timeout(Some(journey.settings.timeouts.write));
         Ok(())
     }

@@ -29,9 +29,25 @@ pub enum Refusal {
     NotAllowed(Denial),
     RouteUnknown,
     ModelUnknown(String),
-    MethodNotAllowed { allow: &'static str },
-    BodyTooLarge { limit: usize },
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    BodyTooLarge {
+        limit: usize,
+    },
     BodyTimeout,
+    HeaderTimeout,
+    HeadersTooLarge {
+        bytes: usize,
+        fields: usize,
+    },
+    TargetTooLong {
+        limit: usize,
+    },
+    MethodUnknown,
+    VersionUnsupported,
+    /// The gateway does as much as it may; the text completes “the gateway …”.
+    Overloaded(&'static str),
     WebsocketUnsupported,
     AuditUnavailable,
     NoProvider(String),
@@ -75,6 +91,12 @@ impl Refusal {
             Self::MethodNotAllowed { allow: "POST" },
             Self::BodyTimeout,
             Self::BodyTooLarge { limit: 0 },
+            Self::HeaderTimeout,
+            Self::HeadersTooLarge { bytes: 0, fields: 0 },
+            Self::TargetTooLong { limit: 0 },
+            Self::MethodUnknown,
+            Self::VersionUnsupported,
+            Self::Overloaded(""),
             Self::WebsocketUnsupported,
             Self::UpstreamFailed("connect"),
             Self::AuditUnavailable,
@@ -108,6 +130,16 @@ impl Refusal {
             Self::MethodNotAllowed { .. } => row(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", InvalidRequest),
             Self::BodyTimeout => row(StatusCode::REQUEST_TIMEOUT, "body_timeout", InvalidRequest),
             Self::BodyTooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", InvalidRequest),
+            Self::HeaderTimeout => may_retry(StatusCode::REQUEST_TIMEOUT, "header_timeout", InvalidRequest),
+            Self::HeadersTooLarge { .. } => {
+                row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", InvalidRequest)
+            }
+            Self::TargetTooLong { .. } => row(StatusCode::URI_TOO_LONG, "target_too_long", InvalidRequest),
+            Self::MethodUnknown => row(StatusCode::NOT_IMPLEMENTED, "method_unknown", InvalidRequest),
+            Self::VersionUnsupported => {
+                row(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "version_unsupported", InvalidRequest)
+            }
+            Self::Overloaded(_) => may_retry(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Overloaded),
             Self::WebsocketUnsupported => row(StatusCode::UPGRADE_REQUIRED, "websocket_unsupported", InvalidRequest),
             Self::UpstreamFailed(_) => may_retry(StatusCode::BAD_GATEWAY, "upstream_failed", Api),
             Self::AuditUnavailable => may_retry(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", Overloaded),
@@ -119,9 +151,11 @@ impl Refusal {
     /// The verdict events show.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::UpstreamFailed(_) | Self::UpstreamTimeout | Self::AuditUnavailable | Self::NoProvider(_) => {
-                Verdict::Error
-            }
+            Self::UpstreamFailed(_)
+            | Self::UpstreamTimeout
+            | Self::AuditUnavailable
+            | Self::Overloaded(_)
+            | Self::NoProvider(_) => Verdict::Error,
             _ => Verdict::Deny,
         }
     }
@@ -129,7 +163,7 @@ impl Refusal {
     /// Seconds after which trying again makes sense, where that is known.
     pub fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::AuditUnavailable => Some(1),
+            Self::AuditUnavailable | Self::Overloaded(_) => Some(1),
             Self::TooManyFailures => Some(COOLS_IN_SECONDS),
             _ => None,
         }
@@ -206,6 +240,20 @@ impl fmt::Display for Refusal {
                 write!(f, "The request body is larger than this gateway takes ({limit} bytes). Send a smaller one.")
             }
             Self::BodyTimeout => f.write_str("The request body did not arrive in time. Send the request again."),
+            Self::HeaderTimeout => f.write_str("The request's head did not arrive in time. Send the request again."),
+            Self::HeadersTooLarge { bytes, fields } => write!(
+                f,
+                "The request's head is larger than this gateway takes ({bytes} bytes, {fields} header fields). Send \
+                 fewer or shorter headers."
+            ),
+            Self::TargetTooLong { limit } => {
+                write!(f, "The request's path and query are longer than this gateway takes ({limit} bytes).")
+            }
+            Self::MethodUnknown => f.write_str("The request's method is none this gateway knows. Check its spelling."),
+            Self::VersionUnsupported => {
+                f.write_str("This gateway speaks HTTP/1.1, and HTTP/2 over TLS. Send the request in one of them.")
+            }
+            Self::Overloaded(what) => write!(f, "The gateway {what} at the moment. Try again shortly."),
             Self::WebsocketUnsupported => f.write_str(
                 "This gateway takes no WebSocket connections. Send the request as an HTTP POST; clients that try \
                  WebSockets first fall back to it by themselves.",

@@ -60,6 +60,36 @@ pub async fn refuse(
     write(session, head, body.into()).await
 }
 
+/// A refusal as it stands on the wire, for a connection that ends with it before a request was understood.
+pub fn last_word(refusal: &Refusal, dialect: Dialect, request_id: &str) -> Vec<u8> {
+    let row = refusal.row();
+    let facts = error::ErrorFacts {
+        kind: row.kind,
+        status: row.status.as_u16(),
+        code: row.code,
+        message: &refusal.to_string(),
+        request_id,
+    };
+    let body = error::body(dialect, &facts);
+    let mut head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: no-store\r\n{REQUEST_ID}: \
+         {request_id}\r\n{VERDICT}: {}\r\nconnection: close\r\n",
+        row.status,
+        body.len(),
+        refusal.verdict().label()
+    );
+    if !row.retry {
+        head += &format!("{SHOULD_RETRY}: false\r\n");
+    }
+    if let Some(seconds) = refusal.retry_after() {
+        head += &format!("retry-after: {seconds}\r\n");
+    }
+    if let Refusal::MethodNotAllowed { allow } = refusal {
+        head += &format!("allow: {allow}\r\n");
+    }
+    [head.as_bytes(), b"\r\n", body.as_ref()].concat()
+}
+
 /// Answers with a body of the gateway's own.
 pub async fn answer(
     session: &mut Session,

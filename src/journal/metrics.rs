@@ -63,6 +63,8 @@ pub struct Metrics {
     duration: HistogramVec,
     first_token: HistogramVec,
     overhead: Histogram,
+    connections_refused: IntCounterVec,
+    connections: IntGauge,
     requests_active: IntGauge,
     streams_active: IntGauge,
     keys: IntGauge,
@@ -178,6 +180,12 @@ impl Metrics {
                 "Time the gateway itself added before the upstream was asked.",
                 &OVERHEAD_BUCKETS,
             )?,
+            connections_refused: table.counters(
+                "connections_refused_total",
+                "Clients' connections refused because there were too many, in all or from one address.",
+                &["reason"],
+            )?,
+            connections: table.gauge("connections_active", "Clients' connections to the edge.")?,
             requests_active: table.gauge("requests_active", "Requests admitted and not yet ended.")?,
             streams_active: table.gauge("streams_active", "Admitted requests that asked for a stream.")?,
             keys: table.gauge("keys", "Live access keys.")?,
@@ -347,6 +355,16 @@ impl Metrics {
     /// Counts a refusal that no key can be charged with.
     pub fn stranger_refused(&self, code: &'static str) {
         self.refusals.with_label_values(&[NONE, NONE, code]).inc();
+    }
+
+    /// How many connections clients have to the edge.
+    pub fn connections(&self, count: usize) {
+        self.connections.set(count as i64);
+    }
+
+    /// Counts a connection beyond a cap.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.connections_refused.with_label_values(&[reason]).inc();
     }
 
     /// How many keys are live, and how many revoked ones are remembered.

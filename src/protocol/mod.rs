@@ -3,6 +3,7 @@
 //! Pure: nothing here does I/O, waits or knows a configuration. Bodies are parsed to be read and never
 //! serialised again to be sent; an edit is a splice of byte ranges.
 
+pub mod framing; // where a request's head and body begin and end, in one way only
 pub mod route; // method and path → what is asked, in which dialect
 pub mod client; // user-agent → one of a few names
 pub mod ask; // the head of a request body: model, stream, limits; and the edits it may get

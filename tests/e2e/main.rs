@@ -19,6 +19,8 @@ mod lifecycle;
 mod reload;
 mod revocation;
 mod scale;
+mod door;
+mod corpus;
 mod framing;
 mod money;
 mod crowd;

@@ -1,0 +1,352 @@
+//! A client's connection, from which Pingora gets one request at a time and nothing that the gateway has not
+//! understood itself: the head as it was checked, a body to its end and not a byte further.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::protocol::framing::{BodyFraming, ChunkFault, Chunks, Fault, Head, HeadLimits, HeadScan};
+
+/// What is read at once. Most requests' heads fit, with the beginning of the body.
+const READ_BYTES: usize = 4096;
+/// What a client may send ahead of the answer to its last request. No client in use sends anything.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long a connection that is closed under a client still takes what the client sends, so that the answer is not
+/// lost to the reset that unread bytes cause (RFC 9112 §9.6), and how much of it.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A client's connection.
+pub struct Line {
+    stream: Stream,
+    /// What has been read and not been handed on.
+    ahead: BytesMut,
+    body: Body,
+    ended: bool,
+    linger: Option<Linger>,
+}
+
+/// A connection that is closed while its client is still sending.
+struct Linger {
+    deadline: Pin<Box<Sleep>>,
+    taken: usize,
+}
+
+/// What Pingora may still read for the request under way.
+#[derive(Debug, PartialEq)]
+enum Body {
+    /// So many bytes as they are: the head, or a body whose length is known, or both.
+    Plain {
+        head: usize,
+        rest: Rest,
+    },
+    Through,
+}
+
+#[derive(Debug, PartialEq)]
+enum Rest {
+    Length(u64),
+    Chunked(Chunks),
+}
+
+/// Why no head came.
+#[derive(Debug)]
+pub enum NoHead {
+    /// The client closed, or its connection broke.
+    Gone,
+    /// It began, and its time was up before it ended.
+    Late,
+    Faulty(Fault),
+}
+
+/// The body's chunks are broken.
+#[derive(Debug)]
+pub struct BrokenChunks;
+
+impl Line {
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, ahead: BytesMut::new(), body: Body::Through, ended: false, linger: None }
+    }
+
+    /// Waits for the first byte of a request. It may be here already.
+    pub async fn begun(&mut self) -> Result<(), NoHead> {
+        while self.ahead.is_empty() {
+            self.read_on().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the head of the next request, which is then what is read from this connection. `scan` shows afterwards
+    /// what was seen of it, also of one that was refused.
+    pub async fn next(&mut self, scan: &mut HeadScan, limits: &HeadLimits) -> Result<Head, NoHead> {
+        loop {
+            match scan.advance(&self.ahead, limits) {
+                Ok(Some(head)) => {
+                    self.ahead.advance(head.bytes.start);
+                    self.hand_on(head.bytes.len(), head.body);
+                    return Ok(head);
+                }
+                Ok(None) => self.read_on().await?,
+                Err(fault) => return Err(NoHead::Faulty(fault)),
+            }
+        }
+    }
+
+    /// The bytes that were read ahead: of a head that was refused, what arrived of it.
+    pub fn seen(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Whether the last request was read to its end, so that what follows is the next.
+    pub fn is_between_requests(&self) -> bool {
+        self.body == Body::Through && !self.ended
+    }
+
+    /// Sends an answer of the gateway's own and closes.
+    pub async fn close_with(&mut self, answer: &[u8]) {
+        if self.stream.write_all(answer).await.is_ok() && self.stream.flush().await.is_ok() {
+            // Whatever else the client sends is not read as a request.
+            self.body = Body::Plain { head: 0, rest: Rest::Length(u64::MAX) };
+            let _ = AsyncWriteExt::shutdown(self).await;
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), NoHead> {
+        self.ahead.reserve(READ_BYTES);
+        match self.stream.read_buf(&mut self.ahead).await {
+            Ok(0) | Err(_) => {
+                self.ended = true;
+                Err(NoHead::Gone)
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn hand_on(&mut self, head: usize, body: BodyFraming) {
+        let rest = match body {
+            BodyFraming::Length(length) => Rest::Length(length),
+            BodyFraming::Chunked => Rest::Chunked(Chunks::default()),
+        };
+        self.body = Body::Plain { head, rest };
+    }
+
+    /// Whether the client may still be sending what nobody will read.
+    fn is_sent_to(&self) -> bool {
+        !self.ended && (self.body != Body::Through || !self.ahead.is_empty())
+    }
+
+    /// Takes what the client still sends. Whoever sends for longer has had its chance to read the answer.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let begin = || Linger { deadline: Box::pin(sleep(LINGER)), taken: 0 };
+        let Linger { deadline, taken } = self.linger.get_or_insert_with(begin);
+        let mut thrown_away = [0; READ_BYTES];
+        while *taken < LINGER_BYTES_MAX {
+            if deadline.as_mut().poll(cx).is_ready() {
+                break;
+            }
+            let mut piece = ReadBuf::new(&mut thrown_away);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece)) {
+                Ok(()) if !piece.filled().is_empty() => *taken += piece.filled().len(),
+                _ => break,
+            }
+        }
+        self.ended = true;
+        Poll::Ready(())
+    }
+
+    /// Reads as much of the request as there is into `buf`; nothing if the client closed.
+    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Body::Plain { head, rest } = &mut self.body else { return Poll::Ready(Ok(())) };
+            let most = match (&rest, *head) {
+                (_, head) if head > 0 => head,
+                (Rest::Length(length), _) => usize::try_from(*length).unwrap_or(usize::MAX),
+                (Rest::Chunked(_), _) => usize::MAX,
+            };
+            let filled = buf.filled().len();
+            if self.ahead.is_empty() {
+                ready!(Pin::new(&mut (&mut self.stream).take(most as u64)).poll_read(cx, buf))?;
+            } else {
+                let length = self.ahead.len().min(most).min(buf.remaining());
+                buf.put_slice(&self.ahead[..length]);
+                self.ahead.advance(length);
+            }
+            let piece = filled..buf.filled().len();
+            if piece.is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            if *head > 0 {
+                *head -= piece.len();
+            } else {
+                match rest {
+                    Rest::Length(length) => *length -= piece.len() as u64,
+                    Rest::Chunked(chunks) => {
+                        let left = pass(chunks, buf, piece.clone()).map_err(broken)?;
+                        // What came behind the body in the same piece is the beginning of the next request.
+                        if !left.is_empty() {
+                            let behind = std::mem::replace(&mut self.ahead, BytesMut::from(&left[..]));
+                            self.ahead.unsplit(behind);
+                        }
+                    }
+                }
+            }
+            let through = match rest {
+                Rest::Length(length) => *length == 0,
+                Rest::Chunked(chunks) => chunks.has_ended(),
+            };
+            if *head == 0 && through {
+                self.body = Body::Through;
+            }
+            // A piece of nothing but extensions or trailers leaves nothing, which must not look like the end.
+            if buf.filled().len() > filled {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Between the end of a request and that of its answer: whether the client is still there. What it sends is kept
+    /// for later.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.ahead.len() >= AHEAD_BYTES_MAX {
+                return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
+            }
+            let mut room = [0; 512];
+            let mut piece = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
+            self.ended = piece.filled().is_empty();
+            self.ahead.extend_from_slice(piece.filled());
+        }
+    }
+}
+
+/// Leaves in `buf` what is handed on of a piece of a chunked body; what stood behind the body is given back.
+fn pass(chunks: &mut Chunks, buf: &mut ReadBuf<'_>, piece: Range<usize>) -> Result<Vec<u8>, ChunkFault> {
+    let begin = piece.start;
+    let bytes = &mut buf.filled_mut()[piece];
+    let passed = chunks.pass(bytes)?;
+    let left = bytes[passed.used..].to_vec();
+    buf.set_filled(begin + passed.kept);
+    Ok(left)
+}
+
+fn broken(_: ChunkFault) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, BrokenChunks)
+}
+
+impl AsyncRead for Line {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.body {
+            Body::Plain { .. } if !this.ended => this.poll_request(cx, buf),
+            _ => this.poll_gone(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if self.is_sent_to() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Line {
+    async fn shutdown(&mut self) {
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Line {
+    fn id(&self) -> i32 {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Line {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Line {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Line {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Line {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+impl Peek for Line {}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never what was read: it may be anybody's credential.
+        f.debug_struct("Line").field("body", &self.body).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for BrokenChunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken chunks")
+    }
+}
+
+impl std::error::Error for BrokenChunks {}

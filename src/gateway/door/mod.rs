@@ -1,0 +1,206 @@
+//! Where connections come in, before Pingora sees a byte of them.
+//!
+//! Pingora 0.9.1 counts its deadlines from read to read, takes heads of a megabyte and any number of connections, and
+//! lets pass what other parsers read differently. So the gateway reads each request's head itself, under one deadline
+//! and within limits, decides where the request ends (`protocol::framing`), and hands Pingora a [`Line`] that gives
+//! it exactly this request. HTTP/2 frames its requests unmistakably; there the limits are those of its connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::debug;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::{ALPN, Stream};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::ShutdownWatch;
+use pingora::server::configuration::ServerConf;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::catalog::{CurrentCatalog, Doorway, Timeouts};
+use crate::journal::Journal;
+use crate::protocol::framing::{Fault, HeadLimits, HeadScan};
+use crate::protocol::route::Line as Asked;
+use crate::protocol::{Dialect, route};
+
+use super::refusal::Refusal;
+use super::{CONNECTS_MAX, Gateway, respond};
+
+mod line; // a connection that gives Pingora one request at a time
+mod caps; // how many connections there may be
+
+pub use line::{BrokenChunks, Line};
+
+use caps::{Caps, Full};
+use line::NoHead;
+
+/// How long the last answer on a connection that is refused may take to be sent.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// The gateway as a service of connections.
+pub struct Door {
+    proxy: Arc<HttpProxy<Gateway>>,
+    caps: Arc<Caps>,
+    journal: Journal,
+    catalog: Arc<CurrentCatalog>,
+}
+
+impl Door {
+    pub fn new(gateway: Gateway) -> Self {
+        let (catalog, journal) = (gateway.catalog.clone(), gateway.journal.clone());
+        let settings = &catalog.load().settings;
+        let conf = ServerConf {
+            upstream_keepalive_pool_size: settings.upstream_connections_kept,
+            max_retries: CONNECTS_MAX,
+            ..ServerConf::default()
+        };
+        let proxy = Arc::new(http_proxy(&Arc::new(conf), gateway));
+        Self { proxy, caps: Arc::default(), journal, catalog }
+    }
+
+    /// Serves a client until one of the two ends the connection.
+    async fn serve(&self, line: Box<Line>, shutdown: &ShutdownWatch) {
+        let (mut line, mut settings, mut first) = (line, None::<HttpPersistentSettings>, true);
+        loop {
+            if let Err(refusal) = self.receive(&mut line, first, shutdown).await {
+                if let Some((refusal, dialect)) = refusal {
+                    self.refuse(&mut line, &refusal, dialect).await;
+                }
+                return;
+            }
+            let mut session = ServerSession::new_http1(line);
+            match settings {
+                Some(settings) => settings.apply_to_session(&mut session),
+                // Until when it is kept is decided here, not by Pingora.
+                None => session.set_keepalive(Some(0)),
+            }
+            let Some(reused) = self.proxy.process_new_http(session, shutdown).await else { return };
+            let (stream, kept) = reused.consume();
+            let Ok(same) = stream.into_any().downcast::<Line>() else { return };
+            if !same.is_between_requests() || *shutdown.borrow() {
+                return;
+            }
+            (line, settings, first) = (same, kept, false);
+        }
+    }
+
+    /// Reads the next request's head. `Err(None)`: there is none, and nobody to tell.
+    async fn receive(
+        &self,
+        line: &mut Line,
+        first: bool,
+        shutdown: &ShutdownWatch,
+    ) -> Result<(), Option<(Refusal, Dialect)>> {
+        // The settings that hold when the wait begins.
+        let (Timeouts { header, keepalive, .. }, limits) = self.settings();
+        let patience = if first { header } else { keepalive };
+        let mut shutdown = shutdown.clone();
+        let mut scan = HeadScan::default();
+        let head = async {
+            // A connection on which nothing was asked is closed without a word.
+            timeout(patience, line.begun()).await.map_err(|_elapsed| NoHead::Gone)??;
+            let head = timeout(header, line.next(&mut scan, &limits.head)).await;
+            head.map_err(|_elapsed| NoHead::Late)?
+        };
+        let missing = tokio::select! {
+            biased;
+            head = head => match head {
+                Ok(_) => return Ok(()),
+                Err(missing) => missing,
+            },
+            _ = shutdown.wait_for(|stopping| *stopping) => NoHead::Gone,
+        };
+        let refusal = match missing {
+            NoHead::Gone => return Err(None),
+            NoHead::Late => Refusal::HeaderTimeout,
+            NoHead::Faulty(fault) => refusal(fault, &limits.head),
+        };
+        Err(Some((refusal, dialect(&scan, line.seen()))))
+    }
+
+    fn settings(&self) -> (Timeouts, Doorway) {
+        let catalog = self.catalog.load();
+        (catalog.settings.timeouts, catalog.settings.door)
+    }
+
+    /// Refuses what no journey has begun for: nobody can be charged with it, so it is counted and not recorded.
+    async fn refuse(&self, line: &mut Line, refusal: &Refusal, dialect: Dialect) {
+        self.journal.metrics().stranger_refused(refusal.row().code);
+        debug!("a request was refused at the door: {}", refusal.row().code);
+        let answer = respond::last_word(refusal, dialect, &Uuid::now_v7().to_string());
+        // Whoever does not take the answer goes without.
+        let _ = timeout(LAST_WORD, line.close_with(&answer)).await;
+    }
+}
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let address = address(&stream);
+        let metrics = self.journal.metrics();
+        let (_, limits) = self.settings();
+        let place = match self.caps.enter(address, limits.connections_max, limits.connections_per_address_max) {
+            Ok(place) => place,
+            Err(full) => {
+                metrics.connection_refused(match full {
+                    Full::All => "all",
+                    Full::Address => "address",
+                });
+                let refusal = Refusal::Overloaded("has as many connections as it takes");
+                self.refuse(&mut Line::new(stream), &refusal, Dialect::OpenAi).await;
+                return None;
+            }
+        };
+        metrics.connections(self.caps.count());
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            self.proxy.process_new(stream, shutdown).await;
+        } else {
+            self.serve(Box::new(Line::new(stream)), shutdown).await;
+        }
+        drop(place);
+        metrics.connections(self.caps.count());
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {
+    match fault {
+        Fault::Malformed(what) => Refusal::RequestMalformed(what.into()),
+        Fault::Ambiguous(what) => Refusal::RequestAmbiguous(what.into()),
+        Fault::MethodUnknown => Refusal::MethodUnknown,
+        Fault::MethodRefused => Refusal::MethodNotAllowed { allow: "GET, HEAD, POST" },
+        Fault::VersionUnsupported => Refusal::VersionUnsupported,
+        Fault::TargetTooLong => Refusal::TargetTooLong { limit: limits.target_bytes },
+        Fault::TooLarge => Refusal::HeadersTooLarge { bytes: limits.bytes, fields: limits.fields },
+    }
+}
+
+fn address(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    Some(digest.peer_addr()?.as_inet()?.ip())
+}
+
+/// In which dialect to refuse: what the part of the head that could be read suggests.
+fn dialect(scan: &HeadScan, seen: &[u8]) -> Dialect {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+    let (method, target) = scan.request(seen).map_or(("", ""), |(method, target)| (text(method), text(target)));
+    let path = target.split('?').next().unwrap_or_default();
+    let asked = Asked {
+        method,
+        path,
+        has_anthropic_version: scan.has_anthropic_version(),
+        has_goog_api_key: scan.has_goog_api_key(),
+        is_websocket_upgrade: false,
+    };
+    match route::locate(asked, &|_| true) {
+        Ok(route) => route.target.dialect(),
+        Err(route::RouteError::Unknown { dialect } | route::RouteError::Method { dialect, .. }) => dialect,
+    }
+}
