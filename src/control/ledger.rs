@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use crate::journal::{Event, Metrics, Record, Records};
 
 use super::store::EventStore;
+use super::usage::Summing;
 
 /// The most events one transaction holds.
 const GROUP_MAX: usize = 1024;
@@ -33,6 +34,8 @@ pub struct Ledger {
     give_up: oneshot::Sender<()>,
     /// Ends with the number of records that were given up.
     writing: JoinHandle<usize>,
+    /// Sums up what is written, to its end.
+    summing: Option<Summing>,
 }
 
 /// An event that is durable.
@@ -58,7 +61,7 @@ impl Ledger {
         let (give_up, given_up) = oneshot::channel();
         let group = Vec::with_capacity(GROUP_MAX);
         let writer = Writer { store, records, metrics, gateway, live: live.clone(), group, failing: false };
-        Self { live, give_up, writing: tokio::spawn(writer.run(given_up)) }
+        Self { live, give_up, writing: tokio::spawn(writer.run(given_up)), summing: None }
     }
 
     /// Where committed events are told.
@@ -66,9 +69,14 @@ impl Ledger {
         &self.live
     }
 
+    /// What is to see the last event before the ledger is finished.
+    pub(super) fn sum(&mut self, summing: Summing) {
+        self.summing = Some(summing);
+    }
+
     /// Waits until every journal is gone and all they held is durable, but no longer than `patience`.
     pub async fn finish(self, patience: Duration) -> Result<(), Unwritten> {
-        let Self { give_up, mut writing, .. } = self;
+        let Self { give_up, mut writing, summing, .. } = self;
         let lost = match timeout(patience, &mut writing).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -77,6 +85,9 @@ impl Ledger {
                 writing.await
             }
         };
+        if let Some(summing) = summing {
+            summing.finish().await;
+        }
         match lost.unwrap_or(0) {
             0 => Ok(()),
             lost => Err(Unwritten(lost)),

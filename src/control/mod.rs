@@ -25,6 +25,7 @@ mod configuration; // what the operator wrote, read again when asked
 mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
 mod ledger; // journal → durable events → followers
+mod usage; // durable events → sums of usage
 mod ids; // short random ids, which are no secrets
 pub mod admin; // the HTTP API, and the socket beside it
 
@@ -41,8 +42,9 @@ use configuration::Configuration;
 use data_dir::DataDir;
 use office::Office;
 use publish::Publisher;
-use store::sqlite::SqliteStore;
+use store::sqlite::{SqliteStore, SqliteUsage};
 use store::{Actor, AdminRole, AdminToken, Audit, KeyStore};
+use usage::Usage;
 
 /// What the operator can set about the control plane.
 #[derive(Clone, Debug)]
@@ -107,10 +109,14 @@ impl Control {
         let store = Arc::new(SqliteStore::open(data_dir.clone()).map_err(in_store)?);
         let pepper = checked_pepper(data_dir.path(), &*store).await?;
         let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
+        let mut ledger = Ledger::start(store.clone(), records, metrics.clone(), settings.gateway.clone());
+        let sums = Arc::new(SqliteUsage::open(data_dir.clone()).map_err(in_store)?);
+        let usage = Usage::start(sums, store.clone(), ledger.live().subscribe()).await;
+        let (usage, summing) = usage.map_err(in_store)?;
+        ledger.sum(summing);
         let publisher = Publisher::compile(&*store, reading.configured.clone(), metrics.clone(), now());
         let publisher = Arc::new(publisher.await.map_err(in_store)?);
         let catalog = publisher.catalog().clone();
-        let ledger = Ledger::start(store.clone(), records, metrics.clone(), settings.gateway.clone());
         let (closing, closed) = watch::channel(false);
         let configuration = Configuration::new(reading, again);
         let office = Office::new(store.clone(), publisher, configuration, pepper.clone(), tokens.clone(), metrics);
@@ -120,6 +126,7 @@ impl Control {
             keys: store.clone(),
             events: store,
             live: ledger.live().clone(),
+            usage,
             gateway: settings.gateway,
             closing: closed,
         });

@@ -18,7 +18,7 @@ pub use key_text::{KeyDigest, KeyKind, KeyText, KeyTextError, Pepper};
 pub use money::{NanoUsd, PicoUsd};
 pub use name::{Name, NameError};
 pub use permissions::{Network, Pattern, PermissionError, Permissions, PermissionsChange, present};
-pub use price::{Cost, ModelPrice, PriceTable, Rates, Tier};
+pub use price::{Cost, ModelPrice, PriceTable, Rates, Tier, undated};
 pub use secret::Secret;
 pub use standing::KeyStanding;
 pub use time::Timestamp;

@@ -97,8 +97,8 @@ impl PriceTable {
     }
 }
 
-/// `model` without a trailing `-YYYY-MM-DD` or `-YYYYMMDD`.
-fn undated(model: &str) -> Option<&str> {
+/// `model` without a trailing `-YYYY-MM-DD` or `-YYYYMMDD`; `None` if it has none.
+pub fn undated(model: &str) -> Option<&str> {
     let matches = |tail: &str, shape: &str| {
         tail.len() == shape.len()
             && tail.bytes().zip(shape.bytes()).all(|(t, s)| if s == b'0' { t.is_ascii_digit() } else { t == s })

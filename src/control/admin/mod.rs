@@ -15,6 +15,7 @@ use crate::catalog::CurrentCatalog;
 use super::ledger::Committed;
 use super::office::Office;
 use super::store::{EventStore, KeyStore};
+use super::usage::Usage;
 
 mod serve; // connections: how many, how long, and how they end
 mod socket; // the socket in the data directory
@@ -37,6 +38,8 @@ pub(crate) struct Admin {
     pub(super) keys: Arc<dyn KeyStore>,
     pub(super) events: Arc<dyn EventStore>,
     pub(super) live: broadcast::Sender<Committed>,
+    #[expect(dead_code, reason = "budgets and the endpoint of usage begin with it")]
+    pub(super) usage: Usage,
     pub(super) gateway: Arc<str>,
     /// Becomes true when followers are to be let go.
     pub(super) closing: watch::Receiver<bool>,

@@ -18,6 +18,7 @@ use crate::domain::{KeyDigest, KeyKind, KeyStanding, Permissions, Timestamp, Ver
 use crate::journal::{Event, Phase};
 
 pub(crate) mod sqlite; // the embedded default
+pub(crate) mod usage; // sums of usage, which are derived from the events
 
 /// The most items one page holds.
 pub(crate) const PAGE_MAX: usize = 1000;

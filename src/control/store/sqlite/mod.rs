@@ -19,6 +19,7 @@ use super::{
     AdminToken, AdminTokenRemoval, Audit, EventQuery, EventStore, Key, KeyQuery, KeyStore, NotedUse, Page, Revocation,
     Rotation, StoreError, StoredEvent, Team, TeamRemoval,
 };
+pub(crate) use usage::SqliteUsage;
 use worker::Worker;
 
 mod open; // files, modes, pragmas, migrations
@@ -29,6 +30,7 @@ mod teams;
 mod admin_tokens;
 mod audit;
 mod events;
+mod usage;
 mod meta; // facts about the installation
 
 pub(crate) struct SqliteStore {

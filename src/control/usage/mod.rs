@@ -1,0 +1,338 @@
+//! Events → sums of usage: who used how much, and what it cost.
+//!
+//! The event log is the truth, the sums are derived from it: each is stored together with the number of the last
+//! event that is part of it, so that they are never less nor more than what the events say, whenever the process
+//! ends. New events are heard of as followers hear of them, summed in memory and stored once a second; what was
+//! missed is read from the log. Whoever asks gets everything that was durable when they asked.
+//!
+//! Sums of quarter-hours are joined to days after [`QUARTERS_KEPT`] and forgotten after [`DAYS_KEPT`], so that they
+//! outlive the events and still end somewhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::domain::Timestamp;
+use crate::journal::Event;
+
+use super::ledger::Committed;
+use super::store::usage::{
+    Batch, Checkpoint, DAY_SECONDS, Dimension, QUARTER_SECONDS, SumQuery, SumRow, Sums, UsageStore,
+};
+use super::store::{EventFilter, EventOrder, EventQuery, EventStore, StoreError, StoredEvent};
+
+mod tally; // one event's part in the sums
+
+use tally::Tally;
+
+/// How long sums are kept by the quarter-hour: longer than the longest month, so that a month's budget can be
+/// told exactly in any time zone.
+pub(crate) const QUARTERS_KEPT: Duration = Duration::from_secs(40 * DAY_SECONDS as u64);
+/// How long sums are kept at all: three years.
+const DAYS_KEPT: Duration = Duration::from_secs(3 * 366 * DAY_SECONDS as u64);
+/// How often sums are stored.
+const STORE_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked for what has become old.
+const AGE_EVERY: Duration = Duration::from_secs(15 * 60);
+/// How often a long sum tells how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Events that are read from the log at a time.
+const PAGE: usize = 1000;
+/// Sums that are held in memory; beyond them they are stored at once, or read again later.
+const HELD_MAX: usize = 50_000;
+/// Askers that may wait.
+const ASKS_MAX: usize = 64;
+
+/// A way to the sums. All of its clones lead to the same.
+#[derive(Clone)]
+pub(crate) struct Usage {
+    store: Arc<dyn UsageStore>,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// Wants to know when everything that is durable by now is part of the sums.
+type Ask = oneshot::Sender<Result<(), StoreError>>;
+
+/// The summing that goes on beside the ledger.
+pub(super) struct Summing {
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Summing {
+    /// Returns when everything that is durable by now is part of the stored sums, or cannot be.
+    pub(super) async fn finish(self) {
+        // It may have ended by itself.
+        let _ = self.stop.send(());
+        let _ = self.running.await;
+    }
+}
+
+impl Usage {
+    /// Brings the sums up to the end of the log, and then goes on with what `live` tells. The sums are exact when
+    /// this returns.
+    pub(super) async fn start(
+        store: Arc<dyn UsageStore>,
+        events: Arc<dyn EventStore>,
+        live: broadcast::Receiver<Committed>,
+    ) -> Result<(Self, Summing), StoreError> {
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (stop, stopped) = oneshot::channel();
+        let mut roller = Roller::open(store.clone(), events).await?;
+        roller.settle().await?;
+        let running = tokio::spawn(roller.run(live, asked, stopped));
+        Ok((Self { store, asks }, Summing { stop, running }))
+    }
+
+    /// The sums as of now: with everything that is durable.
+    pub(crate) async fn sums(&self, query: SumQuery) -> Result<Vec<SumRow>, StoreError> {
+        let (ask, answer) = oneshot::channel();
+        let stopped =
+            || StoreError::Failed("the sums of usage are no longer kept up, because the gateway stops".into());
+        self.asks.send(ask).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())??;
+        self.store.sums(query).await
+    }
+
+    /// What each key (by id), team or organization (by name) used since the quarter-hour in which `since` lies.
+    /// Before [`QUARTERS_KEPT`] it is the day (UTC) in which it lies.
+    #[cfg_attr(not(test), expect(dead_code, reason = "budgets begin with it"))]
+    pub(crate) async fn since(
+        &self,
+        dimension: Dimension,
+        since: Timestamp,
+    ) -> Result<HashMap<String, Sums>, StoreError> {
+        let since = Some(self.resolved(since).await?);
+        let rows = self.sums(SumQuery { since, by: vec![dimension], limit: usize::MAX >> 1, ..SumQuery::default() });
+        let name = |row: SumRow| match dimension {
+            Dimension::Team => (row.series.team, row.sums),
+            Dimension::Organization => (row.series.organization, row.sums),
+            Dimension::Provider => (row.series.provider, row.sums),
+            Dimension::Model => (row.series.model, row.sums),
+            Dimension::Key | Dimension::Time => (row.series.key, row.sums),
+        };
+        Ok(rows.await?.into_iter().map(name).collect())
+    }
+
+    /// The beginning of the time that `time` lies in, as finely as sums are kept.
+    pub(crate) async fn resolved(&self, time: Timestamp) -> Result<Timestamp, StoreError> {
+        let seconds = if time < self.store.progress().await?.days_before { DAY_SECONDS } else { QUARTER_SECONDS };
+        Ok(begin(time, seconds))
+    }
+}
+
+/// The one who sums.
+struct Roller {
+    store: Arc<dyn UsageStore>,
+    events: Arc<dyn EventStore>,
+    tally: Tally,
+    /// What is on its way into the store, and stays until it is there.
+    unstored: Option<Arc<Batch>>,
+    /// The number of the last event that was summed; 0 before the first.
+    seq: i64,
+    last: Option<Checkpoint>,
+    /// Events of quarter-hours before this were summed long ago.
+    kept_before: Timestamp,
+    /// Something was missed that has to be read from the log.
+    behind: bool,
+    failing: bool,
+}
+
+impl Roller {
+    /// Begins where the sums end, if the log is still the one they were made from.
+    async fn open(store: Arc<dyn UsageStore>, events: Arc<dyn EventStore>) -> Result<Self, StoreError> {
+        let progress = store.progress().await?;
+        let mut roller = Self {
+            tally: Tally::new(store.models().await?),
+            store,
+            events,
+            unstored: None,
+            seq: 0,
+            last: None,
+            kept_before: progress.kept_before,
+            behind: false,
+            failing: false,
+        };
+        if let Some(through) = progress.through {
+            match roller.is_in_log(through).await? {
+                true => roller.seq = through.seq,
+                false => roller.restart(progress.days_before).await?,
+            }
+        }
+        Ok(roller)
+    }
+
+    /// Whether the log still has what was summed last or, if it begins later, may have had it.
+    async fn is_in_log(&self, through: Checkpoint) -> Result<bool, StoreError> {
+        let at = self.page(through.seq - 1, 1).await?.pop();
+        Ok(at.is_some_and(|found| {
+            found.position.seq > through.seq || read(&found).is_some_and(|event| event.id == through.event)
+        }))
+    }
+
+    /// The log lost its end, as it may in a power cut, or is another one: what it covers is summed again, and
+    /// what is older than it stays.
+    async fn restart(&mut self, days_before: Timestamp) -> Result<(), StoreError> {
+        let first = self.page(0, 1).await?.pop().map(|first| first.position);
+        let from = first.map(|first| {
+            let seconds = if first.time < days_before { DAY_SECONDS } else { QUARTER_SECONDS };
+            // Events that were removed from the log may be part of the first sums it covers.
+            let is_whole = first.seq == 1;
+            begin(first.time, seconds).saturating_add(Duration::from_secs(if is_whole { 0 } else { seconds as u64 }))
+        });
+        log::warn!("the event log does not go on from where usage was summed: it is summed again as far as it reaches");
+        self.store.restart(from).await?;
+        self.kept_before = from.unwrap_or_default();
+        Ok(())
+    }
+
+    async fn run(
+        mut self,
+        mut live: broadcast::Receiver<Committed>,
+        mut asked: mpsc::Receiver<Ask>,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
+        let mut storing = tokio::time::interval(STORE_EVERY);
+        let mut ageing = tokio::time::interval(AGE_EVERY);
+        storing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ageing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                committed = live.recv() => match committed {
+                    Ok(committed) => self.take(&committed),
+                    Err(RecvError::Lagged(_)) => self.behind = true,
+                    Err(RecvError::Closed) => break,
+                },
+                _ = &mut stopped => break,
+                _ = storing.tick() => {
+                    let kept = self.keep().await;
+                    self.report(kept);
+                }
+                _ = ageing.tick() => {
+                    let aged = self.age().await;
+                    self.report(aged);
+                }
+                Some(answer) = asked.recv() => {
+                    // Whoever asked may have given up.
+                    let _ = answer.send(self.settle().await);
+                }
+            }
+        }
+        let settled = self.settle().await;
+        self.report(settled);
+    }
+
+    /// Tells the log once that something fails, and once that it does no more. What is not stored stays in memory,
+    /// or is read from the event log again.
+    fn report(&mut self, done: Result<(), StoreError>) {
+        match (done, std::mem::take(&mut self.failing)) {
+            (Err(error), was_failing) => {
+                self.failing = true;
+                if !was_failing {
+                    log::error!("failed to keep the sums of usage up, trying again until it succeeds: {error}");
+                }
+            }
+            (Ok(()), true) => log::info!("the sums of usage are kept up again"),
+            (Ok(()), false) => {}
+        }
+    }
+
+    /// Sums an event, if it is the next one.
+    fn take(&mut self, committed: &Committed) {
+        if committed.seq == self.seq + 1 && self.tally.len() < HELD_MAX {
+            self.count(committed.seq, &committed.event);
+        } else if committed.seq > self.seq {
+            self.behind = true;
+        }
+    }
+
+    fn count(&mut self, seq: i64, event: &Event) {
+        let quarter = begin(event.time, QUARTER_SECONDS);
+        if quarter >= self.kept_before {
+            self.tally.take(quarter, event);
+        }
+        self.seq = seq;
+        self.last = Some(Checkpoint { seq, event: event.id });
+    }
+
+    /// Stores what there is, and what was missed.
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        if self.behind { self.settle().await } else { self.store_sums().await }
+    }
+
+    /// Makes everything that is in the log part of the stored sums.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        let tip = self.events.tip().await?;
+        let begun = Instant::now();
+        let mut told = begun;
+        while self.seq < tip {
+            let page = self.page(self.seq, PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for stored in &page {
+                match read(stored) {
+                    Some(event) => self.count(stored.position.seq, &event),
+                    None => self.seq = stored.position.seq,
+                }
+            }
+            if self.tally.len() >= HELD_MAX {
+                self.store_sums().await?;
+            }
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                log::info!("summing usage: event {} of {tip}", self.seq);
+            }
+        }
+        self.behind = false;
+        self.store_sums().await
+    }
+
+    async fn store_sums(&mut self) -> Result<(), StoreError> {
+        loop {
+            if self.unstored.is_none() {
+                let Some(through) = self.last.take() else { return Ok(()) };
+                let (sums, names) = self.tally.take_all();
+                self.unstored = Some(Arc::new(Batch { through, sums, names }));
+            }
+            if let Some(batch) = &self.unstored {
+                self.store.add(batch.clone()).await?;
+            }
+            self.unstored = None;
+        }
+    }
+
+    /// Joins and forgets what has become old, a day at a time.
+    async fn age(&mut self) -> Result<(), StoreError> {
+        let old = |kept| begin(Timestamp::from(SystemTime::now()).saturating_sub(kept), DAY_SECONDS);
+        while self.store.join_a_day(old(QUARTERS_KEPT)).await? {}
+        self.store.forget(old(DAYS_KEPT)).await
+    }
+
+    async fn page(&self, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        let order = EventOrder::Appended { after };
+        self.events.events(EventQuery { filter: EventFilter::default(), order, limit }).await
+    }
+}
+
+fn read(stored: &StoredEvent) -> Option<Event> {
+    let read = serde_json::from_str(stored.json.get());
+    read.inspect_err(|error| {
+        log::error!("event {} cannot be read, and is no part of the sums of usage: {error}", stored.position.seq);
+    })
+    .ok()
+}
+
+/// The beginning of the quarter-hour or day (UTC) that `time` lies in.
+fn begin(time: Timestamp, seconds: i64) -> Timestamp {
+    let micros = seconds * 1_000_000;
+    Timestamp::from_micros(time.as_micros() - time.as_micros().rem_euclid(micros))
+}
+
+#[cfg(test)]
+mod tests;
