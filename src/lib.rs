@@ -16,6 +16,7 @@ pub mod catalog; // knowledge in: one immutable snapshot, and each key's own sta
 pub mod journal; // facts out: one bounded queue of records; metrics and events are made from them
 
 // The shelf: pure, no clock, no I/O, no async, no configuration.
+pub mod policy; // what may be said: detectors, patterns, redaction; text in, findings out
 pub mod providers; // how each provider is addressed and authenticated to
 pub mod protocol; // what travels on the wire, bytes in and facts out
 pub mod domain; // the words everyone uses

@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// What may not appear in a room, and why.
-const FORBIDDEN: [(&str, &[&str], &str); 3] = [
+const FORBIDDEN: [(&str, &[&str], &str); 4] = [
     (
         "gateway",
         &["rusqlite", "std::fs", "tokio::fs", "std::env", "std::process", "tokio::spawn", "thread::spawn"],
@@ -33,6 +33,21 @@ const FORBIDDEN: [(&str, &[&str], &str); 3] = [
         "protocol",
         &["tokio", "std::fs", "std::env", "std::net::Tcp", "async fn", "SystemTime", "Instant::now", "pingora"],
         "the shelf is pure: no clock, no I/O, no async",
+    ),
+    (
+        "policy",
+        &[
+            "tokio",
+            "std::fs",
+            "std::env",
+            "std::net::Tcp",
+            "async fn",
+            "SystemTime",
+            "Instant::now",
+            "pingora",
+            "log::",
+        ],
+        "the shelf is pure: no clock, no I/O, no async; and what policies find is never logged",
     ),
     (
         "domain",

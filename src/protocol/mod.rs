@@ -7,6 +7,7 @@ pub mod framing; // where a request's head and body begin and end, in one way on
 pub mod route; // method and path → what is asked, in which dialect
 pub mod client; // user-agent → one of a few names
 pub mod ask; // the head of a request body: model, stream, limits; and the edits it may get
+pub mod texts; // where text stands in a body: messages, prompts, arguments, results
 pub mod sse; // a stream of bytes → whole events
 pub mod meter; // an answer, as it passes → tokens, text seen, whether it ended well
 pub mod estimate; // tokens, where the provider did not get to say
@@ -18,7 +19,7 @@ mod anthropic; // the shapes of Anthropic's messages, errors, models
 mod gemini; // the shapes of Gemini's generated content, embeddings, errors, models
 #[cfg(test)]
 mod whatwg; // an independent reader of event streams, for tests
-mod json; // reading figures that may be wrong, splicing, closing what was torn
+pub(crate) mod json; // reading figures that may be wrong, splicing, closing what was torn
 
 /// The shape in which a client speaks and expects its answers and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
