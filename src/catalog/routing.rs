@@ -95,19 +95,30 @@ impl Routing {
     /// The provider for models that no rule names: the dialect's own maker, else the first that speaks it.
     fn default_provider(&self, dialect: Dialect) -> Option<&Arc<Provider>> {
         let speakers = || self.providers.iter().filter(|provider| provider.kind.dialect() == dialect);
-        speakers().find(|provider| provider.kind != Kind::OpenAiCompatible).or_else(|| speakers().next())
+        let known = |provider: &&Arc<Provider>| provider.kind != Kind::OpenAiCompatible;
+        speakers()
+            .find(|provider| provider.kind.vendor().is_some())
+            .or_else(|| speakers().find(known))
+            .or_else(|| speakers().next())
+    }
+
+    /// The provider for a request in Azure's form whose model no rule names.
+    pub fn azure_for(&self, model: &str) -> Option<&str> {
+        let is_ruled = self.models.iter().any(|rule| rule.matches.matches(model));
+        let provider = self.providers.iter().find(|provider| provider.kind == Kind::Azure).filter(|_| !is_ruled)?;
+        Some(&provider.name)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::providers::BaseUrl;
+    use crate::providers::{Azure, BaseUrl};
 
     use super::*;
 
     fn provider(name: &str, kind: Kind) -> Arc<Provider> {
         let base_url = BaseUrl::parse("http://127.0.0.1:9").unwrap();
-        Arc::new(Provider { name: name.into(), kind, base_url, credential: None })
+        Arc::new(Provider { name: name.into(), kind, base_url, credential: None, azure: Azure::default() })
     }
 
     fn routing() -> Routing {

@@ -37,14 +37,20 @@ mod tests {
     use std::sync::Arc;
 
     use crate::catalog::ModelRule;
-    use crate::providers::{BaseUrl, Kind, Provider};
+    use crate::providers::{Azure, BaseUrl, Kind, Provider};
 
     use super::*;
 
     #[test]
     fn what_matches_nothing_is_named() {
         let base_url = BaseUrl::parse("http://127.0.0.1:9").unwrap();
-        let provider = Arc::new(Provider { name: "openai".into(), kind: Kind::OpenAi, base_url, credential: None });
+        let provider = Arc::new(Provider {
+            name: "openai".into(),
+            kind: Kind::OpenAi,
+            base_url,
+            credential: None,
+            azure: Azure::default(),
+        });
         let models = vec![ModelRule::new("gpt-*", None, vec![provider.clone()])];
         let routing = Routing { providers: vec![provider], models };
         let of = |json: &str| unmatched(&serde_json::from_str(json).unwrap(), &routing, &PriceTable::default());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::catalog::{Access, CutForm, Doorway, Settings, Timeouts};
 use crate::domain::{Name, Network, Pattern, PermissionError, Permissions};
 use crate::protocol::framing::HeadLimits;
-use crate::providers::{BaseUrl, Kind};
+use crate::providers::{Azure, BaseUrl, Kind};
 
 use super::credential::{Reference, reference};
 use super::findings::{Placed, Report};
@@ -52,6 +52,7 @@ pub(super) struct WrittenProvider {
     pub(super) has_base_url: bool,
     pub(super) api_key: Option<Placed<Reference>>,
     pub(super) has_api_key: bool,
+    pub(super) azure: Azure,
 }
 
 #[derive(Debug)]
@@ -126,6 +127,27 @@ fn provider(name: Placed<&str>, section: &Section<'_>, directory: &Path) -> Writ
         has_base_url: section.has("base_url"),
         api_key: reference(section, directory),
         has_api_key: section.has("api_key"),
+        azure: azure(section),
+    }
+}
+
+/// What only a provider of the kind `azure` is told.
+fn azure(section: &Section<'_>) -> Azure {
+    let api_version = section.optional("api_version", api_version);
+    let deployments = section.section("deployments", |section| section.own_texts(model_name));
+    let is_azure = section.text("kind") == Some(Kind::Azure.label());
+    if !is_azure && (api_version.is_some() || !deployments.is_empty()) {
+        section.report().fault(section.place(), "api_version and deployments are for the kind azure alone");
+    }
+    let deployments = deployments.into_iter().map(|(model, deployment)| (model, deployment.value.into()));
+    Azure { api_version: api_version.map(|version| version.value), deployments: deployments.collect() }
+}
+
+fn api_version(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match is_plain && (1..=32).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err("a version like 2024-10-21 or 2025-01-01-preview".into()),
     }
 }
 

@@ -108,6 +108,26 @@ impl<'a> Section<'a> {
         self.members.iter().filter(|member| seen.insert(&member.name)).map(read_entry).collect()
     }
 
+    /// The texts within this section, by names that are the operator's.
+    pub(super) fn own_texts<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(String, Placed<T>)> {
+        self.open_names.set(true);
+        let mut seen = HashSet::new();
+        let members = self.members.iter().filter(|member| seen.insert(&member.name));
+        let read = |member: &Member| {
+            let place = self.place_of(member.line, &member.name);
+            Some((member.name.clone(), self.parse_scalar(&member.node, place, &parse)?))
+        };
+        members.filter_map(read).collect()
+    }
+
+    /// The plain value of a setting, whatever it means.
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        match &self.members.iter().find(|member| member.name == name)?.node.value {
+            Value::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// A list of sections.
     pub(super) fn items<T>(&self, name: &'static str, mut reader: impl FnMut(&Section<'_>) -> T) -> Vec<T> {
         let read_item = |(place, node): (Place, &Node)| {

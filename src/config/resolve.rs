@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::catalog::{ModelRule, Routing, unmatched};
 use crate::domain::{Name, PriceTable, Secret};
-use crate::providers::{BaseUrl, Kind, Provider};
+use crate::providers::{Azure, BaseUrl, Kind, Provider};
 
 use super::credential::Reference;
 use super::environment::{Environment, non_empty};
@@ -54,6 +54,7 @@ fn vendor_from_environment(
         has_base_url,
         api_key: Some(Placed { value: Reference::Environment(key.into()), place }),
         has_api_key: true,
+        azure: Azure::default(),
     }
 }
 
@@ -208,6 +209,7 @@ fn provider(written: &WrittenProvider, environment: &dyn Environment, report: &R
         kind: written.kind.as_ref()?.value,
         base_url: base_url?.value,
         credential: credential?,
+        azure: written.azure.clone(),
     })
 }
 
@@ -242,7 +244,11 @@ fn provider_url(written: &WrittenProvider, report: &Report) -> Option<Placed<Bas
     }
     let place = written.name.place.at(format!("{}.base_url", written.name.place.setting));
     let Some(vendor) = written.kind.as_ref()?.value.base_url() else {
-        report.fault(&place, "missing; where the server is, like http://127.0.0.1:8000");
+        let like = match written.kind.as_ref()?.value {
+            Kind::Azure => "https://our-name.openai.azure.com",
+            _ => "http://127.0.0.1:8000",
+        };
+        report.fault(&place, format!("missing; where the server is, like {like}"));
         return None;
     };
     Some(Placed { value: BaseUrl::parse(vendor).ok()?, place })

@@ -110,9 +110,19 @@ fn write_provider(out: &mut String, provider: &Provider, reference: Option<&Refe
     writeln!(out, "    kind: {}", provider.kind.label())?;
     writeln!(out, "    base_url: {}", quoted(&provider.base_url.to_string()))?;
     match reference {
-        Some(reference) => writeln!(out, "    api_key: {reference}"),
-        None => writeln!(out, "    api_key: (none)"),
+        Some(reference) => writeln!(out, "    api_key: {reference}")?,
+        None => writeln!(out, "    api_key: (none)")?,
     }
+    if let Some(version) = &provider.azure.api_version {
+        writeln!(out, "    api_version: {}", quoted(version))?;
+    }
+    let deployments = &provider.azure.deployments;
+    if !deployments.is_empty() {
+        writeln!(out, "    deployments:")?;
+    }
+    deployments
+        .iter()
+        .try_for_each(|(model, deployment)| writeln!(out, "      {}: {}", quoted(model), quoted(deployment)))
 }
 
 fn write_rule(out: &mut String, rule: &ModelRule) -> std::fmt::Result {

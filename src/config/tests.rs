@@ -361,14 +361,14 @@ fn an_incomplete_provider_says_what_is_missing() {
     assert_eq!(
         faults("version: 1\nproviders:\n  a: {}\n  b: {kind: openai}\n  c: {kind: openai_compatible}\n"),
         [
-            "kt.yaml:3: providers.a.kind: missing; one of openai, anthropic, gemini, openai_compatible",
+            "kt.yaml:3: providers.a.kind: missing; one of openai, anthropic, gemini, azure, openai_compatible",
             "kt.yaml:4: providers.b.api_key: missing; write where the key is: {env: NAME}, {file: PATH} or {credential: NAME}",
             "kt.yaml:5: providers.c.base_url: missing; where the server is, like http://127.0.0.1:8000",
         ]
     );
     assert_eq!(
         faults_of("providers: {g: {kind: vertex, api_key: {env: KEY}}}\n"),
-        ["providers.g.kind: expected openai or anthropic or gemini or openai_compatible, found \"vertex\""]
+        ["providers.g.kind: expected openai or anthropic or gemini or azure or openai_compatible, found \"vertex\""]
     );
 }
 
@@ -647,9 +647,16 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 fn shipped_environment(name: &str) -> Option<OsString> {
-    ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "KEEPTRUSTS_DEMO_PROVIDER_KEY", "HOME"]
-        .contains(&name)
-        .then(|| CANARY.into())
+    [
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "KEEPTRUSTS_DEMO_PROVIDER_KEY",
+        "HOME",
+    ]
+    .contains(&name)
+    .then(|| CANARY.into())
 }
 
 #[test]
@@ -713,6 +720,7 @@ fn shown_settings_are_yaml_and_hold_no_secret() {
             "providers.openai.api_key",
             "providers.anthropic.api_key",
             "providers.gemini.api_key",
+            "providers.azure-eu.api_key",
             "providers.local.api_key"
         ],
         "{faults}"

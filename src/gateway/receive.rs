@@ -16,7 +16,7 @@ use crate::protocol::ask::{self, AskError, AskHead};
 use crate::protocol::models::{self, ModelEntry};
 use crate::protocol::route::{Line, Route, RouteError, Target, locate};
 use crate::protocol::{Dialect, Endpoint};
-use crate::providers::Aim;
+use crate::providers::{Aim, Kind};
 
 use super::admit::{Admission, Room, hold};
 use super::attribute::{Account, attribute};
@@ -228,27 +228,44 @@ fn ask_provider(
     endpoint: Endpoint,
     body: Bytes,
 ) -> Result<(Grant, Plan), Refusal> {
-    let ask = match route.model {
-        Some(model) => ask::read_about(endpoint, model, &body),
-        None => ask::read(endpoint, &body),
-    };
-    let ask: AskHead = ask.map_err(unreadable)?;
+    let ask = read_ask(endpoint, route.model, head, &body).map_err(unreadable)?;
     entry.facts.stream = ask.stream;
     entry.facts.model = Some(ask.model.as_str().into());
     let Facts { dialect, endpoint: label, address, .. } = entry.facts;
-    let wanted = Wanted { dialect, model: &ask.model, endpoint: label, address, addressed: route.provider };
+    let is_deployed = route.model.is_some() && endpoint.dialect() == Dialect::OpenAi;
+    let azure = || catalog.routing.azure_for(&ask.model).filter(|_| is_deployed);
+    let addressed = route.provider.or_else(azure);
+    let wanted = Wanted { dialect, model: &ask.model, endpoint: label, address, addressed };
     let grant = authorize(account, &wanted, catalog)?;
     let Some(choice) = grant.choice() else { return Err(Refusal::RouteUnknown) };
     entry.facts.provider = Some(choice.provider.name.clone());
     let served = choice.serves.as_deref();
     entry.facts.price = catalog.prices.find(served.unwrap_or(&ask.model)).cloned();
     let hide_usage = ask.lacks_usage(endpoint);
-    let body = ask::splice(&body, &ask.edits(served, hide_usage));
     let (provider, own_key) = (choice.provider.clone(), account.own_key().cloned());
     let model: Arc<str> = choice.serves.clone().unwrap_or_else(|| ask.model.as_str().into());
-    let target = provider.target(&Aim { path: route.path, query: head.uri.query(), named: route.model, model: &model });
+    let own_name = provider.own_name(&model);
+    // What the body says besides the path is made to agree with it; Azure does not look.
+    let needs_name = is_deployed && !ask.says(&body, &own_name) || ask.leaves_model_open();
+    let renames = match provider.kind {
+        Kind::Azure if is_deployed => false,
+        _ => *own_name != *ask.model || needs_name,
+    };
+    let body = ask::splice(&body, &ask.edits(renames.then_some(&*own_name), hide_usage));
+    let query = head.uri.query();
+    let target = provider.target(&Aim { endpoint, path: route.path, query, named: route.model, model: &own_name });
     let plan = Plan { provider, own_key, endpoint, model, target, body, hide_usage, connects: 0 };
     Ok((grant, plan))
+}
+
+/// Reads the head of a body, which is JSON but for endpoints that take files.
+fn read_ask(endpoint: Endpoint, named: Option<&str>, head: &RequestHeader, body: &[u8]) -> Result<AskHead, AskError> {
+    let content_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    match (ask::boundary(content_type).filter(|_| endpoint.takes_forms()), named) {
+        (Some(boundary), _) => ask::read_form(boundary, named, body),
+        (None, Some(model)) => ask::read_about(endpoint, model, body),
+        (None, None) => ask::read(endpoint, body),
+    }
 }
 
 fn facts(

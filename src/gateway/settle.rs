@@ -1,6 +1,6 @@
 //! 8 What did it cost? A `Commitment` becomes a [`Receipt`], exactly once.
 
-use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Usage, Verdict};
+use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Usage, UsageSource, Verdict};
 
 use super::refusal::Refusal;
 use super::relay::Answer;
@@ -13,7 +13,9 @@ use super::report::{Book, CLIENT_CLOSED_STATUS, Receipt};
 pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
     let served = answer.model_served();
     let usage = answer.usage(book.opening().request_bytes, ended);
-    let cost = price(book, served).map(|price| cost(price, book, &usage));
+    // What is used and not told is not free: pictures and sound of models that report nothing have no cost known.
+    let is_told = usage.source != UsageSource::None || !answer.is_unreported();
+    let cost = price(book, served).filter(|_| is_told).map(|price| cost(price, book, &usage));
     let cost = cost.or_else(|| usage.charged.map(charged));
     Receipt {
         verdict: verdict(ended),

@@ -48,6 +48,9 @@ pub(super) struct Ask {
     content: Text,
     #[serde(default)]
     pub(super) requests: Text,
+    /// Of the older completions, and of pictures.
+    #[serde(default)]
+    prompt: Text,
     #[serde(default)]
     pub(super) encoding_format: Option<String>,
     #[serde(default)]
@@ -151,7 +154,7 @@ impl Ask {
     }
 
     pub(super) fn input_tokens(&self) -> u64 {
-        let texts = [self.messages, self.system, self.instructions, self.input];
+        let texts = [self.messages, self.system, self.instructions, self.input, self.prompt];
         let generated = [self.contents, self.system_instruction, self.content, self.requests];
         let bytes: u64 = texts.iter().chain(&generated).map(|text| text.bytes).sum();
         bytes.div_ceil(4).max(1)

@@ -1,13 +1,15 @@
 //! The pretend provider: what `kt mock-provider` runs, and what demos, tests, benches and load tests talk to.
 //!
-//! It speaks the dialects of OpenAI (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/models`),
+//! It speaks the dialects of OpenAI (`/v1/chat/completions`, `/v1/completions`, `/v1/responses`, `/v1/embeddings`,
+//! `/v1/moderations`, `/v1/images/generations`, `/v1/audio/…`, `/v1/models`), also as Azure does
+//! (`/openai/deployments/{deployment}/…?api-version=`, `/openai/v1/…`),
 //! Anthropic (`/v1/messages`, `/v1/messages/count_tokens`, `/v1/models` with an `anthropic-version`) and Gemini
 //! (`/v1beta/models/{model}:{verb}` for its five verbs, `/v1beta/models`) well enough for their SDKs, over HTTP/1.1 that it writes by hand, so that a [`Fault`] is exact to the byte. It keeps [books](Seen)
 //! of what arrived and what it reported, to hold against a gateway's.
 //!
 //! **Usage** is a fixed function of the request, so that a test knows the true figures:
 //! - input: the bytes of all message text, divided by 4, rounded up, at least 1. Message text is every string in
-//!   `messages`, `system`, `instructions`, `input`, `contents`, `systemInstruction`, `content` and `requests` that is
+//!   `messages`, `system`, `instructions`, `input`, `prompt`, `contents`, `systemInstruction`, `content` and `requests` that is
 //!   the value itself, an element of an array, or stands under `content`, `text`, `output` or `parts`; a token id in an embeddings request counts as 4 bytes.
 //! - read from the cache, if the model's name contains `cached`: half of the input, rounded down to a multiple of 8;
 //!   written to it, if the name contains `cachewrite`: as many. The long-lived part of what is written is half of
@@ -15,12 +17,14 @@
 //!   none for anything written).
 //! - output: [`Settings::tokens`], or the request's own maximum if that is smaller; then the answer says that it was
 //!   cut short. Text comes as one word a token.
+//!   A picture is 1056 tokens; a transcript's input is a token for 64 bytes of its form. Of both only models called
+//!   `gpt-…` report anything.
 //! - reasoning, if the name contains `reason`: a quarter of the output, rounded down; these tokens carry no text.
 //!
 //! **Models** are whatever the request says, except that names beginning with `unknown` give the provider's 404. A
 //! model whose name ends in `-tools` calls the first tool of a request that has tools.
 //!
-//! **Credentials**: OpenAI needs `authorization: Bearer …`, Anthropic `x-api-key` or, as its newer SDKs send,
+//! **Credentials**: OpenAI needs `authorization: Bearer …`, Azure `api-key`, Anthropic `x-api-key` or, as its newer SDKs send,
 //! `authorization: Bearer …`, Gemini `x-goog-api-key`; without one the provider's 401 is given. So it is for a credential that begins with
 //! `kt_`, wherever it stands: that is a gateway's key that should never have come here.
 //!

@@ -72,6 +72,11 @@ impl Request {
         self.target.split_once('?').map_or(&self.target, |(path, _)| path)
     }
 
+    pub(super) fn has_query_named(&self, name: &str) -> bool {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|found| found.split_once('=').is_some_and(|(found, _)| found == name))
+    }
+
     /// Whether the query has this parameter, `name=value`.
     pub(super) fn has_query(&self, parameter: &str) -> bool {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);

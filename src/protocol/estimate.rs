@@ -26,6 +26,7 @@ pub fn usage(endpoint: Endpoint, metered: &Metered, request_bytes: u64) -> Usage
         Some(tokens) if metered.is_final => {
             Usage { tokens, tier, web_searches, charged, source: UsageSource::Provider, complete }
         }
+        None if endpoint.is_media() => Usage { complete, charged, ..Usage::default() },
         reported => {
             let tokens = at_least(reported.unwrap_or_default(), request_bytes, metered.text_bytes);
             let is_nothing = tokens == Tokens::default();

@@ -33,8 +33,16 @@ pub enum Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     ChatCompletions,
+    Completions,
     Responses,
     Embeddings,
+    Moderations,
+    ImageGenerations,
+    ImageEdits,
+    ImageVariations,
+    Speech,
+    Transcriptions,
+    Translations,
     Messages,
     CountTokens,
     GenerateContent,
@@ -66,10 +74,18 @@ impl Dialect {
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::ChatCompletions,
+        Self::Completions,
         Self::Responses,
         Self::Embeddings,
+        Self::Moderations,
+        Self::ImageGenerations,
+        Self::ImageEdits,
+        Self::ImageVariations,
+        Self::Speech,
+        Self::Transcriptions,
+        Self::Translations,
         Self::Messages,
         Self::CountTokens,
         Self::GenerateContent,
@@ -83,7 +99,18 @@ impl Endpoint {
     /// The dialect whose endpoint it is; all have a list of models.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::ChatCompletions | Self::Responses | Self::Embeddings | Self::Models => Dialect::OpenAi,
+            Self::ChatCompletions
+            | Self::Completions
+            | Self::Responses
+            | Self::Embeddings
+            | Self::Moderations
+            | Self::ImageGenerations
+            | Self::ImageEdits
+            | Self::ImageVariations
+            | Self::Speech
+            | Self::Transcriptions
+            | Self::Translations
+            | Self::Models => Dialect::OpenAi,
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
             Self::GenerateContent
             | Self::StreamGenerateContent
@@ -93,15 +120,50 @@ impl Endpoint {
         }
     }
 
+    /// Pictures and sound, whose use cannot be estimated where the provider does not report it.
+    pub fn is_media(self) -> bool {
+        matches!(
+            self,
+            Self::ImageGenerations
+                | Self::ImageEdits
+                | Self::ImageVariations
+                | Self::Speech
+                | Self::Transcriptions
+                | Self::Translations
+        )
+    }
+
+    /// Whether a request may come as a form with files in it.
+    pub fn takes_forms(self) -> bool {
+        matches!(self, Self::ImageEdits | Self::ImageVariations | Self::Transcriptions | Self::Translations)
+    }
+
+    /// The model that answers a request which names none.
+    pub fn default_model(self) -> Option<&'static str> {
+        match self {
+            Self::Moderations => Some("omni-moderation-latest"),
+            Self::ImageGenerations | Self::ImageEdits => Some("dall-e-2"),
+            _ => None,
+        }
+    }
+
     /// Whether a request to it costs nothing.
     pub fn is_free(self) -> bool {
-        matches!(self, Self::CountTokens | Self::CountContentTokens | Self::Models)
+        matches!(self, Self::CountTokens | Self::CountContentTokens | Self::Moderations | Self::Models)
     }
 
     /// The name in events, permissions and metrics: the path without its version, or Gemini's verb.
     pub fn label(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat/completions",
+            Self::Completions => "completions",
+            Self::Moderations => "moderations",
+            Self::ImageGenerations => "images/generations",
+            Self::ImageEdits => "images/edits",
+            Self::ImageVariations => "images/variations",
+            Self::Speech => "audio/speech",
+            Self::Transcriptions => "audio/transcriptions",
+            Self::Translations => "audio/translations",
             Self::Responses => "responses",
             Self::Embeddings => "embeddings",
             Self::Messages => "messages",

@@ -84,6 +84,12 @@ pub fn locate<'a>(line: Line<'a>, is_provider: &dyn Fn(&str) -> bool) -> Result<
     {
         return Ok(Route { target: target?, provider: Some(provider), path, model: model(path) });
     }
+    // Azure's newer interface is OpenAI's in another place. A provider called openai comes first.
+    if let Some(path) = line.path.strip_prefix("/openai").filter(|path| path.starts_with("/v1/"))
+        && let Some(target) = target(line, path)
+    {
+        return Ok(Route { target: target?, provider: None, path, model: None });
+    }
     Err(RouteError::Unknown { dialect: list_dialect(line) })
 }
 
@@ -95,9 +101,6 @@ fn target<'a>(line: Line<'a>, path: &'a str) -> Option<Result<Target<'a>, RouteE
     let ask = |endpoint, dialect| Target::Ask(endpoint).with(line.method, POST, dialect);
     Some(match path {
         "/v1/responses" if line.method == "GET" && line.is_websocket_upgrade => Ok(Target::ResponsesSocket),
-        "/v1/chat/completions" => ask(Endpoint::ChatCompletions, Dialect::OpenAi),
-        "/v1/responses" => ask(Endpoint::Responses, Dialect::OpenAi),
-        "/v1/embeddings" => ask(Endpoint::Embeddings, Dialect::OpenAi),
         "/v1/messages" => ask(Endpoint::Messages, Dialect::Anthropic),
         "/v1/messages/count_tokens" => ask(Endpoint::CountTokens, Dialect::Anthropic),
         "/v1/models" => Target::Models(list_dialect(line)).with(line.method, READ, list_dialect(line)),
@@ -106,6 +109,10 @@ fn target<'a>(line: Line<'a>, path: &'a str) -> Option<Result<Target<'a>, RouteE
         _ => {
             if let Some((_, endpoint)) = generating(path) {
                 return Some(ask(endpoint, Dialect::Gemini));
+            }
+            let deployed = deployed(path).map(|(_, endpoint)| endpoint);
+            if let Some(endpoint) = deployed.or_else(|| openai_endpoint(path.strip_prefix("/v1/")?)) {
+                return Some(ask(endpoint, Dialect::OpenAi));
             }
             let id = |prefix| path.strip_prefix(prefix).filter(|id| is_plain(id));
             let (dialect, id) = match id("/v1beta/models/") {
@@ -119,7 +126,20 @@ fn target<'a>(line: Line<'a>, path: &'a str) -> Option<Result<Target<'a>, RouteE
 
 /// The model that a path names, where it is the path that does.
 fn model(path: &str) -> Option<&str> {
-    Some(generating(path)?.0)
+    generating(path).or_else(|| deployed(path)).map(|(model, _)| model)
+}
+
+/// The endpoint of OpenAI's that has this path below the version.
+fn openai_endpoint(path: &str) -> Option<Endpoint> {
+    let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.label() == path)?;
+    (endpoint.dialect() == Dialect::OpenAi && endpoint != Endpoint::Models).then_some(endpoint)
+}
+
+/// `/openai/deployments/our-gpt/chat/completions` → Azure's name for the model, and the endpoint.
+fn deployed(path: &str) -> Option<(&str, Endpoint)> {
+    let (deployment, rest) = path.strip_prefix("/openai/deployments/")?.split_once('/')?;
+    let endpoint = openai_endpoint(rest).filter(|_| is_model(deployment))?;
+    Some((deployment, endpoint))
 }
 
 /// `/v1beta/models/gemini-3.8-flash:generateContent` → model and endpoint.
@@ -205,6 +225,12 @@ mod tests {
             ("/v1/chat/completions", Endpoint::ChatCompletions, OPENAI),
             ("/v1/responses", Endpoint::Responses, OPENAI),
             ("/v1/embeddings", Endpoint::Embeddings, OPENAI),
+            ("/v1/completions", Endpoint::Completions, OPENAI),
+            ("/v1/moderations", Endpoint::Moderations, OPENAI),
+            ("/v1/images/generations", Endpoint::ImageGenerations, OPENAI),
+            ("/v1/images/edits", Endpoint::ImageEdits, OPENAI),
+            ("/v1/audio/speech", Endpoint::Speech, OPENAI),
+            ("/v1/audio/transcriptions", Endpoint::Transcriptions, OPENAI),
             ("/v1/messages", Endpoint::Messages, ANTHROPIC),
             ("/v1/messages/count_tokens", Endpoint::CountTokens, ANTHROPIC),
         ] {
@@ -272,6 +298,30 @@ mod tests {
                 "{path}: {post:?}"
             );
         }
+    }
+
+    #[test]
+    fn azure_s_paths_lead_to_openai_s_endpoints() {
+        let path = "/openai/deployments/our-gpt/chat/completions";
+        let route = located(line("POST", path)).unwrap();
+        assert_eq!((route.target, route.model), (Target::Ask(Endpoint::ChatCompletions), Some("our-gpt")));
+        assert_eq!((route.provider, route.path), (None, path));
+        let addressed = located(line("POST", "/openai/openai/deployments/d/embeddings")).unwrap();
+        assert_eq!((addressed.provider, addressed.model), (Some("openai"), Some("d")));
+        for path in [
+            "/openai/deployments//embeddings",
+            "/openai/deployments/a%2fb/embeddings",
+            "/openai/deployments/d",
+            "/openai/deployments/d/models",
+        ] {
+            assert!(located(line("POST", path)).is_err(), "{path}");
+        }
+        // Without a provider of that name, the newer interface is found, too.
+        let route = locate(line("POST", "/openai/v1/responses"), &|_| false).unwrap();
+        assert_eq!(
+            (route.target, route.path, route.provider),
+            (Target::Ask(Endpoint::Responses), "/v1/responses", None)
+        );
     }
 
     #[test]

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::domain::Secret;
-use crate::protocol::Dialect;
+use crate::protocol::{Dialect, Endpoint};
 
 mod base_url; // where a provider is: scheme, host, port, path prefix
 mod anthropic; // api.anthropic.com
 mod gemini; // generativelanguage.googleapis.com
+mod azure; // *.openai.azure.com
 mod openai; // api.openai.com
 mod openai_compatible; // vLLM, Ollama, OpenRouter and whoever else speaks OpenAI's dialect
 
+pub use azure::Azure;
 pub use base_url::{BaseUrl, BaseUrlError};
 
 /// The kinds of provider the gateway knows how to talk to.
@@ -23,6 +25,7 @@ pub enum Kind {
     OpenAi,
     Anthropic,
     Gemini,
+    Azure,
     OpenAiCompatible,
 }
 
@@ -35,10 +38,12 @@ pub struct Provider {
     pub base_url: BaseUrl,
     /// Absent for servers that ask for none, such as a vLLM on the same machine.
     pub credential: Option<Secret>,
+    /// For the kind `azure` alone.
+    pub azure: Azure,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::OpenAiCompatible];
+    pub const ALL: [Self; 5] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Azure, Self::OpenAiCompatible];
 
     /// The word for this kind in the configuration.
     pub fn label(self) -> &'static str {
@@ -46,6 +51,7 @@ impl Kind {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Azure => "azure",
             Self::OpenAiCompatible => "openai_compatible",
         }
     }
@@ -56,6 +62,7 @@ impl Kind {
             Self::OpenAi => openai::DIALECT,
             Self::Anthropic => anthropic::DIALECT,
             Self::Gemini => gemini::DIALECT,
+            Self::Azure => azure::DIALECT,
             Self::OpenAiCompatible => openai_compatible::DIALECT,
         }
     }
@@ -66,7 +73,7 @@ impl Kind {
             Self::OpenAi => Some(openai::VENDOR),
             Self::Anthropic => Some(anthropic::VENDOR),
             Self::Gemini => Some(gemini::VENDOR),
-            Self::OpenAiCompatible => None,
+            Self::Azure | Self::OpenAiCompatible => None,
         }
     }
 
@@ -76,7 +83,7 @@ impl Kind {
             Self::OpenAi => Some(openai::BASE_URL),
             Self::Anthropic => Some(anthropic::BASE_URL),
             Self::Gemini => Some(gemini::BASE_URL),
-            Self::OpenAiCompatible => None,
+            Self::Azure | Self::OpenAiCompatible => None,
         }
     }
 }
@@ -84,27 +91,35 @@ impl Kind {
 /// What a provider is asked for, as its target is made from it.
 #[derive(Clone, Debug)]
 pub struct Aim<'a> {
+    pub endpoint: Endpoint,
     /// The path as the caller wrote it, without the provider's name.
     pub path: &'a str,
     pub query: Option<&'a str>,
     /// The model that the path names, a part of it; `None` where the body does.
     pub named: Option<&'a str>,
-    /// The model that the provider is asked for.
+    /// The model that the provider is asked for, by the provider's own name.
     pub model: &'a str,
 }
 
 impl Provider {
     /// The request target: path and query, under this provider's prefix.
     pub fn target(&self, aim: &Aim<'_>) -> String {
-        let path = renamed(aim);
         let path = match self.kind {
-            Kind::Gemini => gemini::path(&path),
-            Kind::OpenAi | Kind::Anthropic | Kind::OpenAiCompatible => path.into_owned(),
+            Kind::Azure => azure::target(&self.azure, aim),
+            Kind::Gemini => azure::with_query(&gemini::path(&renamed(aim)), aim.query),
+            // The caller speaks as to Azure, but this is not Azure.
+            Kind::OpenAi | Kind::OpenAiCompatible if aim.named.is_some() => {
+                let path = format!("/v1/{}", aim.endpoint.label());
+                azure::with_query(&path, aim.query.and_then(azure::plain_query).as_deref())
+            }
+            Kind::OpenAi | Kind::Anthropic | Kind::OpenAiCompatible => azure::with_query(aim.path, aim.query),
         };
-        match aim.query {
-            Some(query) => self.base_url.target(&format!("{path}?{query}")),
-            None => self.base_url.target(&path),
-        }
+        self.base_url.target(&path)
+    }
+
+    /// What this provider calls `model`.
+    pub fn own_name(&self, model: &Arc<str>) -> Arc<str> {
+        self.azure.deployments.get(&**model).unwrap_or(model).clone()
     }
 
     /// The header that carries the provider's credential, and its value; `None` if it asks for none.
@@ -114,6 +129,7 @@ impl Provider {
             Kind::OpenAi => openai::credential_header(credential),
             Kind::Anthropic => anthropic::credential_header(credential),
             Kind::Gemini => gemini::credential_header(credential),
+            Kind::Azure => azure::credential_header(credential),
             Kind::OpenAiCompatible => openai_compatible::credential_header(credential),
         })
     }
@@ -149,13 +165,20 @@ mod tests {
 
     fn target(kind: Kind, aim: &Aim<'_>) -> String {
         let base_url = BaseUrl::parse("https://host.example/prefix").unwrap();
-        Provider { name: "p".into(), kind, base_url, credential: None }.target(aim)
+        let azure = Azure { api_version: None, deployments: [("gpt-4o".to_owned(), "our-gpt".into())].into() };
+        Provider { name: "p".into(), kind, base_url, credential: None, azure }.target(aim)
     }
 
     #[test]
     fn a_model_in_the_path_is_renamed_there() {
         let path = "/v1beta/models/fast:generateContent";
-        let aim = Aim { path, query: Some("alt=sse"), named: Some("fast"), model: "gemini-3.8 flash" };
+        let aim = Aim {
+            endpoint: Endpoint::GenerateContent,
+            path,
+            query: Some("alt=sse"),
+            named: Some("fast"),
+            model: "gemini-3.8 flash",
+        };
         let expected = "/prefix/v1beta/models/gemini-3.8%20flash:generateContent?alt=sse";
         assert_eq!(target(Kind::Gemini, &aim), expected);
         let same = Aim { query: None, model: "fast", ..aim };
@@ -164,13 +187,47 @@ mod tests {
 
     #[test]
     fn gemini_s_version_is_added_where_it_was_left_to_the_base_url() {
-        let aim = Aim { path: "/models/m:countTokens", query: None, named: Some("m"), model: "m" };
+        let aim = Aim {
+            endpoint: Endpoint::CountContentTokens,
+            path: "/models/m:countTokens",
+            query: None,
+            named: Some("m"),
+            model: "m",
+        };
         assert_eq!(target(Kind::Gemini, &aim), "/prefix/v1beta/models/m:countTokens");
     }
 
     #[test]
+    fn azure_is_asked_by_deployment_where_it_has_a_version() {
+        let newer = Aim {
+            endpoint: Endpoint::ChatCompletions,
+            path: "/v1/chat/completions",
+            query: None,
+            named: None,
+            model: "d",
+        };
+        assert_eq!(target(Kind::Azure, &newer), "/prefix/openai/v1/chat/completions");
+        let path = "/openai/deployments/d/chat/completions";
+        let older = Aim { path, query: Some("api-version=2024-10-21"), named: Some("d"), model: "our gpt", ..newer };
+        let expected = "/prefix/openai/deployments/our%20gpt/chat/completions?api-version=2024-10-21";
+        assert_eq!(target(Kind::Azure, &older), expected);
+        assert_eq!(target(Kind::OpenAi, &older), "/prefix/v1/chat/completions");
+        let versioned = Azure { api_version: Some("2025-01-01".into()), ..Azure::default() };
+        let of = |aim: &Aim<'_>| azure::target(&versioned, aim);
+        assert_eq!(of(&newer), "/openai/deployments/d/chat/completions?api-version=2025-01-01");
+        assert_eq!(of(&older), expected.trim_start_matches("/prefix"));
+        assert_eq!(of(&Aim { endpoint: Endpoint::Responses, ..newer }), "/openai/responses?api-version=2025-01-01");
+    }
+
+    #[test]
     fn other_paths_stay_as_they_are() {
-        let aim = Aim { path: "/v1/chat/completions", query: None, named: None, model: "gpt" };
+        let aim = Aim {
+            endpoint: Endpoint::ChatCompletions,
+            path: "/v1/chat/completions",
+            query: None,
+            named: None,
+            model: "gpt",
+        };
         assert_eq!(target(Kind::OpenAi, &aim), "/prefix/v1/chat/completions");
     }
 }

@@ -8,6 +8,8 @@ mod bodies;
 mod access;
 mod answers;
 mod gemini;
+mod azure;
+mod media;
 mod streams;
 mod refusals;
 mod upstream_faults;

@@ -146,6 +146,7 @@ providers:
   openai: {{kind: openai, base_url: "{quick}/v1", api_key: {{env: MOCK_OPENAI_KEY}}}}
   anthropic: {{kind: anthropic, base_url: "{quick}", api_key: {{env: MOCK_ANTHROPIC_KEY}}}}
   gemini: {{kind: gemini, base_url: "{quick}", api_key: {{env: MOCK_GEMINI_KEY}}}}
+  azure: {{kind: azure, base_url: "{quick}", api_key: {{env: MOCK_OPENAI_KEY}}}}
   slow-openai: {{kind: openai, base_url: "{slow}", api_key: {{env: MOCK_OPENAI_KEY}}}}
   slow-anthropic: {{kind: anthropic, base_url: "{slow}", api_key: {{env: MOCK_ANTHROPIC_KEY}}}}
   slow-gemini: {{kind: gemini, base_url: "{slow}", api_key: {{env: MOCK_GEMINI_KEY}}}}

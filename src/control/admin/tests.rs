@@ -15,7 +15,7 @@ use crate::catalog::Routing;
 use crate::control::tests::{open, open_reading, open_with};
 use crate::control::{Control, Reading};
 use crate::journal::{Journal, Opening, Record};
-use crate::providers::{BaseUrl, Kind, Provider};
+use crate::providers::{Azure, BaseUrl, Kind, Provider};
 
 use super::{ProblemDocument, entrance};
 
@@ -43,7 +43,8 @@ impl Bench {
     /// With one provider of OpenAI's kind.
     pub(super) async fn with_provider() -> Self {
         let base_url = BaseUrl::parse("http://127.0.0.1:9").unwrap();
-        let provider = Provider { name: "openai".into(), kind: Kind::OpenAi, base_url, credential: None };
+        let provider =
+            Provider { name: "openai".into(), kind: Kind::OpenAi, base_url, credential: None, azure: Azure::default() };
         let routing = Routing { providers: vec![Arc::new(provider)], models: Vec::new() };
         let dir = tempfile::tempdir().unwrap();
         let (control, journal) = open_with(dir.path(), routing).await.unwrap();

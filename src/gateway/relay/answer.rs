@@ -133,6 +133,11 @@ impl Answer {
         self.bytes
     }
 
+    /// Whether the answer used something that nobody told.
+    pub fn is_unreported(&self) -> bool {
+        self.endpoint.is_media() && self.meter.is_some()
+    }
+
     pub fn model_served(&self) -> Option<&str> {
         self.meter.as_ref()?.usage().model_served.as_deref()
     }

@@ -42,6 +42,13 @@ pub(super) fn answer(question: &Question<'_>, ask: &Ask) -> Result<Answer, Refus
     })
 }
 
+/// What Azure sends before anything else.
+const FILTERED: &str = concat!(
+    r#"data: {"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0,"#,
+    r#""content_filter_results":{"hate":{"filtered":false,"severity":"safe"}}}]}"#,
+    "\n\n"
+);
+
 impl Completion<'_> {
     fn plain(&self) -> String {
         let pieces = self.question.words.joined(self.pieces(), self.visible());
@@ -82,10 +89,13 @@ impl Completion<'_> {
             closing.push(format!("{head}[],\"usage\":{}}}\n\n", self.usage()));
         }
         closing.push("data: [DONE]\n\n".to_owned());
+        let first = format!(r#"{head}[{{"index":0,"delta":{role},"logprobs":null,"finish_reason":null}}]{tail}"#);
+        let mut opening = vec![first];
+        if super::is_azure(self.question) {
+            opening.insert(0, FILTERED.to_owned());
+        }
         Stream {
-            opening: vec![format!(
-                r#"{head}[{{"index":0,"delta":{role},"logprobs":null,"finish_reason":null}}]{tail}"#
-            )],
+            opening,
             deltas: Deltas {
                 before: format!(r#"{head}[{{"index":0,"delta":{piece_before}"#),
                 first_number: None,
@@ -96,12 +106,7 @@ impl Completion<'_> {
                 count: self.visible(),
             },
             closing,
-            error: concat!(
-                r#"data: {"error":{"message":"The server had an error while processing your request. Sorry about that!","#,
-                r#""type":"server_error","param":null,"code":null}}"#,
-                "\n\n"
-            )
-            .to_owned(),
+            error: super::STREAM_ERROR.to_owned(),
         }
     }
 

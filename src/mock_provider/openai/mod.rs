@@ -1,6 +1,8 @@
 //! The answers of OpenAI: routes, headers, errors, the list of models.
 
 mod chat; // POST /v1/chat/completions
+mod completions; // POST /v1/completions
+mod media; // POST /v1/images/…, /v1/audio/…, /v1/moderations
 mod responses; // POST /v1/responses
 pub(super) mod embeddings; // POST /v1/embeddings
 
@@ -11,17 +13,48 @@ use super::words::escaped;
 
 pub(super) fn answer(question: &Question<'_>) -> Result<Answer, Refusal> {
     check_credential(question)?;
-    match (question.request.method.as_str(), question.request.path()) {
-        ("POST", "/v1/chat/completions") => chat::answer(question, &read(question)?),
-        ("POST", "/v1/responses") => Ok(responses::answer(question, &read(question)?)),
-        ("POST", "/v1/embeddings") => embeddings::answer(question, &read(question)?),
-        ("GET" | "HEAD", "/v1/models") => Ok(models()),
-        (method, path) => {
+    let path = question.request.path();
+    let (deployment, endpoint) = asked(path).unwrap_or((None, ""));
+    if deployment.is_some() && !question.request.has_query_named("api-version") {
+        return Err(Refusal::new(404, "Resource not found"));
+    }
+    let read = || read(question, deployment);
+    match (question.request.method.as_str(), endpoint) {
+        ("POST", "chat/completions") => chat::answer(question, &read()?),
+        ("POST", "completions") => Ok(completions::answer(question, &read()?)),
+        ("POST", "responses") => Ok(responses::answer(question, &read()?)),
+        ("POST", "embeddings") => embeddings::answer(question, &read()?),
+        ("POST", "images/generations") => Ok(media::image(question, &read()?)),
+        ("POST", "audio/speech") => read().map(|_| media::speech(question)),
+        ("POST", "audio/transcriptions" | "audio/translations") => media::transcript(question),
+        ("POST", "moderations") => Ok(media::moderation(question, &read()?)),
+        ("GET" | "HEAD", "models") => Ok(models()),
+        (method, _) => {
             let message = format!("Invalid URL ({method} {path})");
             Err(Refusal::new(404, message))
         }
     }
 }
+
+/// The deployment, where the path is one of Azure's older interface, and the endpoint.
+fn asked(path: &str) -> Option<(Option<&str>, &str)> {
+    match path.strip_prefix("/openai/deployments/") {
+        Some(rest) => rest.split_once('/').map(|(deployment, endpoint)| (Some(deployment), endpoint)),
+        None => path.strip_prefix("/openai").unwrap_or(path).strip_prefix("/v1/").map(|endpoint| (None, endpoint)),
+    }
+}
+
+/// Whether a request is to Azure, by its path.
+pub(super) fn is_azure(question: &Question<'_>) -> bool {
+    question.request.path().starts_with("/openai/")
+}
+
+/// What a stream of completions says when it fails midway.
+const STREAM_ERROR: &str = concat!(
+    r#"data: {"error":{"message":"The server had an error while processing your request. Sorry about that!","#,
+    r#""type":"server_error","param":null,"code":null}}"#,
+    "\n\n"
+);
 
 pub(super) fn error(refusal: &Refusal) -> String {
     let kind = match (refusal.status, refusal.code) {
@@ -59,7 +92,8 @@ pub(super) fn headers(question: &Question<'_>) -> String {
 }
 
 fn check_credential(question: &Question<'_>) -> Result<(), Refusal> {
-    let message = match question.credential(None) {
+    let header = question.request.headers.api_key.as_deref().filter(|_| is_azure(question));
+    let message = match question.credential(header) {
         Credential::Accepted => return Ok(()),
         Credential::Missing => "You didn't provide an API key. You need to provide your API key in an Authorization \
                                 header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
@@ -71,10 +105,13 @@ fn check_credential(question: &Question<'_>) -> Result<(), Refusal> {
     Err(Refusal { code: Some("invalid_api_key"), ..Refusal::new(401, message) })
 }
 
-fn read(question: &Question<'_>) -> Result<Ask, Refusal> {
-    let ask = question
+fn read(question: &Question<'_>, deployment: Option<&str>) -> Result<Ask, Refusal> {
+    let mut ask = question
         .ask()
         .map_err(|why| Refusal::new(400, format!("We could not parse the JSON body of your request: {why}.")))?;
+    if let Some(deployment) = deployment {
+        deployment.clone_into(&mut ask.model);
+    }
     if ask.model.is_empty() {
         return Err(Refusal::new(400, "you must provide a model parameter"));
     }

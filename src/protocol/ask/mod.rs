@@ -11,11 +11,14 @@ use serde_json::value::RawValue;
 
 pub use super::json::splice::{Edit, splice};
 
-use super::Endpoint;
 use super::json::lenient::Count;
 use super::json::range_in;
+use super::{Dialect, Endpoint};
 
+mod form; // a body of several parts, with files among them
 mod gemini; // what is particular to Gemini's requests
+
+pub use form::{boundary, read_form};
 
 /// The longest model name, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
@@ -55,6 +58,8 @@ pub enum AskError {
     ModelHasControls,
     /// The body names another model than the path does.
     ModelsDiffer,
+    /// No form that can be read in one way only.
+    NotAForm,
     StreamNotBool,
     /// A member that decides something stands there twice; each parser would pick its own.
     Ambiguous {
@@ -66,8 +71,16 @@ pub enum AskError {
 pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<AskHead, AskError> {
     let text = checked_text(body)?;
     let members = checked_members(text)?;
-    let value = members.value(MODEL).ok_or(AskError::ModelMissing)?;
-    let model = model(value)?;
+    let model = match (members.value(MODEL), endpoint.default_model()) {
+        (Some(value), _) => model(value)?,
+        (None, Some(default)) => default.to_owned(),
+        (None, None) => return Err(AskError::ModelMissing),
+    };
+    openai_head(endpoint, model, &members, text)
+}
+
+/// Reads the head of a request to `endpoint` of OpenAI's, about `model`.
+fn openai_head(endpoint: Endpoint, model: String, members: &Members<'_>, text: &str) -> Result<AskHead, AskError> {
     let stream = match members.value(STREAM) {
         Some("true") => true,
         Some("false" | "null") | None => false,
@@ -75,17 +88,25 @@ pub fn read(endpoint: Endpoint, body: &[u8]) -> Result<AskHead, AskError> {
     };
     let limits = OUTPUT_LIMITS.iter().filter_map(|&member| serde_json::from_str(members.value(member)?).ok());
     let output_tokens_max = limits.filter_map(|Count(limit)| limit).max();
-    let options = members.value(STREAM_OPTIONS).filter(|_| endpoint == Endpoint::ChatCompletions);
+    let options = members.value(STREAM_OPTIONS).filter(|_| has_usage_option(endpoint));
     let usage = options.map_or(Ok(UsageOption::Absent), |options| UsageOption::read(text, options))?;
-    let place = |value: &str| range_in(body, value.as_bytes());
-    let names = place(value).map(|range| Name { range, prefix: "" }).into_iter().collect();
-    let at = Places { names, stream: members.value(STREAM).and_then(place), usage };
+    let place = |value: &str| range_in(text.as_bytes(), value.as_bytes());
+    let named = members.value(MODEL).and_then(place);
+    let names = named.map(|range| Name { range, prefix: "" }).into_iter().collect();
+    let open = text.find('{').map(|brace| brace + 1).filter(|_| members.count > 0);
+    let at = Places { names, open, is_form: false, stream: members.value(STREAM).and_then(place), usage };
     Ok(AskHead { model, stream, output_tokens_max, includes_usage: at.usage == UsageOption::Asked, at })
 }
 
 /// Reads the head of a request to `endpoint` whose path names the model.
 pub fn read_about(endpoint: Endpoint, model: &str, body: &[u8]) -> Result<AskHead, AskError> {
-    let members = checked_members(checked_text(body)?)?;
+    let text = checked_text(body)?;
+    let members = checked_members(text)?;
+    if endpoint.dialect() == Dialect::OpenAi {
+        // Azure goes by the path alone, whatever the body says.
+        members.value(MODEL).map(self::model).transpose()?;
+        return openai_head(endpoint, model.into(), &members, text);
+    }
     let mut names = Vec::new();
     for value in gemini::models(&members)? {
         let text = self::model(value)?;
@@ -109,16 +130,42 @@ impl AskHead {
     /// Whether usage must be asked for on the client's behalf, and hidden from it again.
     pub fn lacks_usage(&self, endpoint: Endpoint) -> bool {
         let can_be_added = !matches!(self.at.usage, UsageOption::Asked | UsageOption::Strange);
-        endpoint == Endpoint::ChatCompletions && self.stream && can_be_added
+        has_usage_option(endpoint) && self.stream && can_be_added
+    }
+
+    /// Whether the body leaves the model to the provider's default, which need not be the one that was judged.
+    pub fn leaves_model_open(&self) -> bool {
+        self.at.names.is_empty() && self.at.open.is_some()
+    }
+
+    /// Whether the body itself says that it is for `model`, once and plainly.
+    pub fn says(&self, body: &[u8], model: &str) -> bool {
+        let written = |name: &Name| {
+            let text = body.get(name.range.clone())?;
+            Some(if self.at.is_form {
+                text == model.as_bytes()
+            } else {
+                serde_json::from_slice::<&str>(text).ok()? == model
+            })
+        };
+        matches!(self.at.names.as_slice(), [name] if written(name) == Some(true))
     }
 
     /// The changes that name the model `serves` instead of the caller's, and ask for usage.
     pub fn edits(&self, serves: Option<&str>, ask_for_usage: bool) -> Vec<Edit> {
         let rename = |(name, serves): (&Name, &str)| {
-            let text = serde_json::to_string(&format!("{}{serves}", name.prefix)).ok()?;
+            let text = match self.at.is_form {
+                true => serves.to_owned(),
+                false => serde_json::to_string(&format!("{}{serves}", name.prefix)).ok()?,
+            };
             Some(Edit { range: name.range.clone(), text })
         };
-        let renamed = self.at.names.iter().filter_map(|name| rename((name, serves?)));
+        let add = |(at, serves): (usize, &str)| {
+            let text = format!("\"model\":{},", serde_json::to_string(serves).ok()?);
+            Some(Edit { range: at..at, text })
+        };
+        let added = self.at.open.zip(serves).filter(|_| self.at.names.is_empty()).and_then(add);
+        let renamed = self.at.names.iter().filter_map(|name| rename((name, serves?))).chain(added);
         let asked = if ask_for_usage { self.usage_edit() } else { None };
         let mut edits: Vec<_> = renamed.chain(asked).collect();
         edits.sort_by_key(|edit| edit.range.start);
@@ -138,10 +185,18 @@ impl AskHead {
     }
 }
 
+/// Whether a stream of this endpoint says what it used only if asked to.
+fn has_usage_option(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
+}
+
 /// Where the values stand that an edit may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Places {
     names: Vec<Name>,
+    /// Behind the brace that begins the body, if a member can be put there.
+    open: Option<usize>,
+    is_form: bool,
     stream: Option<Range<usize>>,
     usage: UsageOption,
 }
@@ -364,6 +419,7 @@ impl fmt::Display for AskError {
             Self::ModelTooLong => write!(f, "\"model\" is longer than {MODEL_BYTES_MAX} bytes"),
             Self::ModelHasControls => f.write_str("\"model\" has control characters"),
             Self::ModelsDiffer => f.write_str("the body names another \"model\" than the path"),
+            Self::NotAForm => f.write_str("its form has parts that cannot be told apart with certainty"),
             Self::StreamNotBool => f.write_str("\"stream\" must be true or false"),
             Self::Ambiguous { member } => write!(f, "\"{member}\" stands more than once in the request body"),
         }

@@ -24,16 +24,25 @@ impl Plain {
     /// `None` if answers of `endpoint` are not metered.
     pub(crate) fn new(endpoint: Endpoint) -> Option<Self> {
         let document = match endpoint {
-            Endpoint::ChatCompletions => openai::chat::document,
+            Endpoint::ChatCompletions | Endpoint::Completions => openai::chat::document,
             Endpoint::Responses => openai::responses::document,
             Endpoint::Embeddings => openai::embeddings::document,
             Endpoint::Messages => anthropic::messages::document,
             Endpoint::GenerateContent | Endpoint::StreamGenerateContent => gemini::generate::document,
             Endpoint::EmbedContent | Endpoint::BatchEmbedContents => gemini::embeddings::document,
-            Endpoint::CountTokens | Endpoint::CountContentTokens | Endpoint::Models => return None,
+            Endpoint::ImageGenerations
+            | Endpoint::ImageEdits
+            | Endpoint::ImageVariations
+            | Endpoint::Speech
+            | Endpoint::Transcriptions
+            | Endpoint::Translations => openai::media::document,
+            Endpoint::CountTokens | Endpoint::CountContentTokens | Endpoint::Moderations | Endpoint::Models => {
+                return None;
+            }
         };
-        let has_text =
-            !matches!(endpoint, Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::BatchEmbedContents);
+        let is_embedding =
+            matches!(endpoint, Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::BatchEmbedContents);
+        let has_text = !is_embedding && !endpoint.is_media();
         Some(Self { document, has_text, chunks: Vec::new(), bytes: 0 })
     }
 

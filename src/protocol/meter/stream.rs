@@ -46,6 +46,7 @@ pub(crate) enum Reader {
     Responses(openai::responses::Reader),
     Messages(anthropic::messages::Reader),
     Gemini(gemini::generate::Reader),
+    Media(openai::media::Reader),
 }
 
 /// What becomes of a piece of the stream.
@@ -60,9 +61,11 @@ impl Stream {
     pub(crate) fn new(endpoint: Endpoint, is_hiding: bool) -> Option<Self> {
         let reader = match endpoint {
             Endpoint::ChatCompletions => Reader::Chat(openai::chat::Reader::default()),
+            Endpoint::Completions => Reader::Chat(openai::chat::Reader::legacy()),
             Endpoint::Responses => Reader::Responses(openai::responses::Reader::default()),
             Endpoint::Messages => Reader::Messages(anthropic::messages::Reader::default()),
             Endpoint::StreamGenerateContent => Reader::Gemini(gemini::generate::Reader::default()),
+            endpoint if endpoint.is_media() => Reader::Media(openai::media::Reader),
             _ => return None,
         };
         let events = Events { reader, has_begun: false, was_hidden: false };
@@ -172,6 +175,7 @@ impl Reader {
             Self::Responses(reader) => reader.event(data, metered),
             Self::Messages(reader) => reader.event(data, metered),
             Self::Gemini(reader) => reader.event(data, metered),
+            Self::Media(reader) => reader.event(data, metered),
         }
         Reading::Ordinary
     }
@@ -183,6 +187,8 @@ impl Reader {
             Self::Responses(reader) => reader.calls.any(),
             Self::Messages(reader) => reader.calls.any() || reader.frame.is_tool_open(),
             Self::Gemini(reader) => reader.calls.any(),
+            // Half a picture must not look whole either.
+            Self::Media(_) => true,
         }
     }
 
@@ -191,7 +197,7 @@ impl Reader {
         match self {
             Self::Chat(reader) => reader.frame.is_over(),
             // Its last word has the answer in it.
-            Self::Responses(_) => false,
+            Self::Responses(_) | Self::Media(_) => false,
             Self::Messages(reader) => reader.frame.is_over,
             Self::Gemini(reader) => reader.frame.is_over(),
         }
@@ -204,6 +210,7 @@ impl Reader {
             Self::Responses(reader) => reader.frame.filler(ending),
             Self::Messages(_) => anthropic::messages::Frame::filler(),
             Self::Gemini(reader) => reader.frame.filler(ending),
+            Self::Media(_) => openai::media::Reader::filler(),
         }
     }
 
@@ -211,7 +218,7 @@ impl Reader {
     pub(crate) fn last_word(&self) -> Vec<Event> {
         match self {
             Self::Chat(_) => vec![Event::done()],
-            Self::Responses(_) | Self::Gemini(_) => Vec::new(),
+            Self::Responses(_) | Self::Gemini(_) | Self::Media(_) => Vec::new(),
             Self::Messages(_) => vec![anthropic::messages::Frame::last_word()],
         }
     }
@@ -223,6 +230,7 @@ impl Reader {
             Self::Responses(reader) => reader.frame.end(ending),
             Self::Messages(reader) => reader.frame.end(ending),
             Self::Gemini(reader) => reader.frame.end(ending),
+            Self::Media(_) => Vec::new(),
         }
     }
 }

@@ -55,6 +55,11 @@ impl Ask {
         self.header("content-type", "application/json")
     }
 
+    pub fn form(mut self, boundary: &str, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self.header("content-type", &format!("multipart/form-data; boundary={boundary}"))
+    }
+
     /// Sends the request and reads the answer to its end.
     pub async fn send(self) -> Answer {
         self.send_until(|_| false).await

@@ -22,7 +22,11 @@ struct Chunk<'a> {
 #[derive(Serialize)]
 struct Choice<'a> {
     index: u32,
-    delta: Delta<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<Delta<'a>>,
+    /// In the older completions, in place of the delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     logprobs: (),
     finish_reason: Option<&'static str>,
 }
@@ -59,19 +63,19 @@ impl Frame {
     /// What a torn chunk becomes.
     pub(crate) fn filler(&mut self, ending: &Ending<'_>) -> Event {
         let index = self.running().next().unwrap_or(0);
-        let delta = self.delta(index, None);
+        let choice = self.choice(index, None, None);
+        let event =
+            self.chunk(ending, choice, |chunk| Event::new(Name::Default, &Filler { chunk, usage: (), error: () }));
         self.begun |= 1 << index;
-        self.chunk(ending, Choice { index, delta, logprobs: (), finish_reason: None }, |chunk| {
-            Event::new(Name::Default, &Filler { chunk, usage: (), error: () })
-        })
+        event
     }
 
     pub(crate) fn end(&self, ending: &Ending<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         for index in self.running() {
             let text = ending.text(self.texts & 1 << index != 0);
-            let told = Choice { index, delta: self.delta(index, Some(&text)), logprobs: (), finish_reason: None };
-            let finished = Choice { index, delta: Delta::default(), logprobs: (), finish_reason: Some("stop") };
+            let told = self.choice(index, Some(&text), None);
+            let finished = self.choice(index, None, Some("stop"));
             events.extend(
                 [told, finished].map(|choice| self.chunk(ending, choice, |chunk| Event::new(Name::Default, &chunk))),
             );
@@ -81,9 +85,14 @@ impl Frame {
     }
 
     /// The first delta of a choice also says whose it is.
-    fn delta<'a>(&self, index: u32, content: Option<&'a str>) -> Delta<'a> {
-        let is_first = self.begun >> index & 1 == 0;
-        Delta { role: is_first.then_some("assistant"), content: content.or(is_first.then_some("")) }
+    fn choice<'a>(&self, index: u32, content: Option<&'a str>, finish_reason: Option<&'static str>) -> Choice<'a> {
+        let is_first = self.begun >> index & 1 == 0 && finish_reason.is_none();
+        let delta = Delta { role: is_first.then_some("assistant"), content: content.or(is_first.then_some("")) };
+        let (delta, text) = match self.is_legacy {
+            true => (None, Some(content.unwrap_or_default())),
+            false => (Some(delta), None),
+        };
+        Choice { index, delta, text, logprobs: (), finish_reason }
     }
 
     fn chunk<'a>(
@@ -92,10 +101,10 @@ impl Frame {
         choice: Choice<'a>,
         write: impl FnOnce(Chunk<'_>) -> Event,
     ) -> Event {
-        let made_up = ending.id("chatcmpl-");
+        let made_up = ending.id(if self.is_legacy { "cmpl-" } else { "chatcmpl-" });
         write(Chunk {
             id: self.id.as_deref().unwrap_or(&made_up),
-            object: "chat.completion.chunk",
+            object: if self.is_legacy { "text_completion" } else { "chat.completion.chunk" },
             created: self.created.unwrap_or(ending.notice.unix_seconds),
             model: ending.model,
             choices: [choice],

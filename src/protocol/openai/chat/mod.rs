@@ -28,9 +28,16 @@ pub(crate) struct Frame {
     finished: u64,
     /// Those with text shown to the user.
     texts: u64,
+    /// The stream is one of the older completions, whose choices carry their text themselves.
+    is_legacy: bool,
 }
 
 impl Reader {
+    /// Follows a stream of the older completions.
+    pub(crate) fn legacy() -> Self {
+        Self { frame: Frame { is_legacy: true, ..Frame::default() }, ..Self::default() }
+    }
+
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) -> Reading {
         if data.trim_ascii() == b"[DONE]" {
             metered.complete();
@@ -102,6 +109,8 @@ struct Choice {
     delta: Object<Message>,
     message: Object<Message>,
     finish_reason: Present,
+    /// Of the older completions.
+    text: Length,
 }
 
 #[derive(Default, Deserialize)]
@@ -186,9 +195,11 @@ impl Gather for Choices {
     type Item = Object<Choice>;
 
     fn add(&mut self, Object(choice): Object<Choice>) {
-        let Choice { index, delta, message, finish_reason } = choice.unwrap_or_default();
+        let Choice { index, delta, message, finish_reason, text } = choice.unwrap_or_default();
         let bit = OpenCalls::bit(index);
         self.begun |= bit;
+        self.text_bytes = self.text_bytes.saturating_add(text.0);
+        self.texts |= if text.0 > 0 { bit } else { 0 };
         for message in [delta, message].into_iter().filter_map(|Object(message)| message) {
             self.text_bytes = self.text_bytes.saturating_add(message.text_bytes());
             self.calling |= if message.has_calls() { bit } else { 0 };
