@@ -72,7 +72,12 @@ pub fn choose(catalog: &Catalog, key: &KeyRecord, wanted: &Wanted<'_>) -> Result
     let Wanted { dialect, model, endpoint, address, addressed } = *wanted;
     let asked = Asked { model: Some(model), provider: None, endpoint, address };
     judge(catalog, key, &asked).map_err(NotServed::Denied)?;
-    let may_use = |provider: &str| judge(catalog, key, &Asked { provider: Some(provider), ..asked });
+    let may_use = |provider: &str| {
+        each_scope(catalog, key, |permissions, scope| match permissions.allow_provider(provider) {
+            true => Ok(()),
+            false => Err(Denial { scope, what: What::Provider }),
+        })
+    };
     let addressed = addressed.and_then(|name| catalog.routing.provider(name));
     let prefers = |provider: &Provider| may_use(&provider.name).is_ok();
     let choice = catalog.routing.choose(dialect, model, addressed, prefers).map_err(NotServed::Nowhere)?;
@@ -82,13 +87,22 @@ pub fn choose(catalog: &Catalog, key: &KeyRecord, wanted: &Wanted<'_>) -> Result
 
 /// Whether `key` may use what is asked, as of now. It does not look at whether the key has lapsed.
 pub fn judge(catalog: &Catalog, key: &KeyRecord, asked: &Asked<'_>) -> Result<(), Denial> {
+    each_scope(catalog, key, |permissions, scope| permit(permissions, scope, asked))
+}
+
+/// Asks those whose permissions hold together, the one nearest to the caller first.
+fn each_scope(
+    catalog: &Catalog,
+    key: &KeyRecord,
+    ask: impl Fn(&Permissions, Scope) -> Result<(), Denial>,
+) -> Result<(), Denial> {
     if let Some(permissions) = key.state.permissions() {
-        permit(&permissions, Scope::Key, asked)?;
+        ask(&permissions, Scope::Key)?;
     }
     if let Some(team) = &key.team {
-        permit(&team.state.permissions(), Scope::Team, asked)?;
+        ask(&team.state.permissions(), Scope::Team)?;
     }
-    permit(&catalog.permissions, Scope::Organization, asked)
+    ask(&catalog.permissions, Scope::Organization)
 }
 
 /// What a caller knows for certain is looked at before what was worked out for it: the provider follows from

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{Method, StatusCode, Uri, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -70,23 +70,23 @@ pub async fn receive(
 ) -> Result<Reception> {
     // A request waits long for its answer, and a catalog is large: it is kept no longer than it is needed.
     let catalog = journey.catalog.take().unwrap_or_else(|| gateway.catalog.load());
-    let head = session.req_header().clone();
+    let (method, uri) = (session.req_header().method.clone(), session.req_header().uri.clone());
     let request_id = arrival.request_id.clone();
-    let located = locate(line(&head), &|name| catalog.routing.provider(name).is_some());
+    let located = locate(line(&method, &uri, session.req_header()), &|name| catalog.routing.provider(name).is_some());
     let dialect = dialect(&located);
     journey.dialect = Some(dialect);
     if let Ok(Route { target: Target::Hello | Target::Health, .. }) = located {
         respond::answer(session, StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"), &request_id).await?;
         return Ok(Reception::Answered);
     }
-    let (account, mut entry) = match enter(gateway, &catalog, &head, arrival, dialect, &located) {
+    let (account, mut entry) = match enter(gateway, &catalog, session.req_header(), arrival, dialect, &located) {
         Ok(entered) => entered,
         Err(refusal) => {
             respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
             return Ok(Reception::Answered);
         }
     };
-    match judge(gateway, session, &catalog, &account, &mut entry, &head, located).await {
+    match judge(gateway, session, &catalog, &account, &mut entry, &uri, located).await {
         Ok(Judged::Forward(room, plan)) => {
             let admission = room.admit(entry, catalog.prices.clone());
             Ok(Reception::Forward(Box::new(admission), plan))
@@ -165,7 +165,7 @@ async fn judge(
     catalog: &Catalog,
     account: &Account,
     entry: &mut Entry,
-    head: &RequestHeader,
+    uri: &Uri,
     located: Result<Route<'_>, RouteError>,
 ) -> Result<Judged, Stop> {
     let route = located.map_err(|error| match error {
@@ -178,9 +178,9 @@ async fn judge(
     }
     match route.target {
         Target::Ask(endpoint) => {
-            frame::check(head.uri.query(), &head.headers)?;
+            frame::check(uri.query(), &session.req_header().headers)?;
             let body = read_body(&catalog.settings, session, entry).await?;
-            let (grant, plan) = ask_provider(catalog, account, entry, head, &route, endpoint, body)?;
+            let (grant, plan) = ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, body)?;
             Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
         }
         Target::Models(dialect) => {
@@ -252,8 +252,13 @@ fn ask_provider(
         _ => *own_name != *ask.model || needs_name,
     };
     let body = ask::splice(&body, &ask.edits(renames.then_some(&*own_name), hide_usage));
-    let query = head.uri.query();
-    let target = provider.target(&Aim { endpoint, path: route.path, query, named: route.model, model: &own_name });
+    let target = provider.target(&Aim {
+        endpoint,
+        path: route.path,
+        query: head.uri.query(),
+        named: route.model,
+        model: &own_name,
+    });
     let plan = Plan { provider, own_key, endpoint, model, target, body, hide_usage, connects: 0 };
     Ok((grant, plan))
 }
@@ -296,11 +301,11 @@ fn facts(
     }
 }
 
-fn line(head: &RequestHeader) -> Line<'_> {
+fn line<'a>(method: &'a Method, uri: &'a Uri, head: &RequestHeader) -> Line<'a> {
     let upgrade = head.headers.get(header::UPGRADE);
     Line {
-        method: head.method.as_str(),
-        path: head.uri.path(),
+        method: method.as_str(),
+        path: uri.path(),
         has_anthropic_version: head.headers.contains_key("anthropic-version"),
         has_goog_api_key: head.headers.contains_key("x-goog-api-key"),
         is_websocket_upgrade: upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")),

@@ -66,16 +66,22 @@ impl Drop for Commitment {
     }
 }
 
+/// What a provider is not told, besides the caller's credentials.
+const DROPPED: [HeaderName; 3] = [header::PROXY_AUTHORIZATION, header::EXPECT, header::TRANSFER_ENCODING];
+
 /// Makes the caller's header the provider's: its target, its host, its credential, the body's length.
 ///
 /// Hop-by-hop headers are gone already; the credential is put in after that, so that a caller's `Connection`
 /// header cannot take it out again (RFC 9110 §7.6.1).
 pub fn address(request: &mut RequestHeader, plan: &Plan) -> Result<()> {
-    let uri = plan.target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "the target is no URI"))?;
-    request.set_uri(uri);
-    for name in
-        CREDENTIAL_HEADERS.iter().chain(&[header::PROXY_AUTHORIZATION, header::EXPECT, header::TRANSFER_ENCODING])
-    {
+    // Mostly the target is the caller's own.
+    if request.uri.authority().is_some() || request.raw_path() != plan.target.as_bytes() {
+        let uri = plan.target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "the target is no URI"))?;
+        request.set_uri(uri);
+    }
+    let drops = |name: &&HeaderName| CREDENTIAL_HEADERS.contains(name) || DROPPED.contains(name);
+    let dropped: Vec<HeaderName> = request.headers.keys().filter(drops).cloned().collect();
+    for name in &dropped {
         request.remove_header(name);
     }
     request.insert_header(header::HOST, plan.provider.base_url.authority())?;

@@ -68,7 +68,7 @@ pub struct Metered {
     /// The model that answered, as the provider names it.
     pub model_served: Option<Box<str>>,
     /// The text produced: content, reasoning, arguments of tool calls. Of a plain answer that is not yet
-    /// whole, all bytes.
+    /// whole, or whose figures make measuring it needless, all bytes.
     pub text_bytes: u64,
     /// An error passed inside of the answer.
     pub has_error: bool,
