@@ -69,7 +69,7 @@ start_mock() {
 }
 
 # start_gateway NAME CONFIG: a gateway before the mock provider, in a data directory of its own. Sets
-# ${NAME}_port, ${NAME}_metrics, ${NAME}_pid and ${NAME}_data.
+# ${NAME}_port, ${NAME}_admin, ${NAME}_metrics, ${NAME}_pid and ${NAME}_data.
 start_gateway() {
     local name=$1 config=$2 ports
     mapfile -t ports < <(free_ports 3)
@@ -77,10 +77,14 @@ start_gateway() {
     MOCK_KEY=sk-load start "$name" "$kt" gateway run --config "$work/$name.yaml" --data-dir "$work/$name" \
         --listen "127.0.0.1:${ports[0]}" --admin-listen "127.0.0.1:${ports[1]}" --metrics-listen "127.0.0.1:${ports[2]}"
     printf -v "${name}_port" %s "${ports[0]}"
+    printf -v "${name}_admin" %s "${ports[1]}"
     printf -v "${name}_metrics" %s "${ports[2]}"
     printf -v "${name}_pid" %s "$pid"
     printf -v "${name}_data" %s "$work/$name"
     await "${ports[0]}"
+    for _ in $(seq 200); do [ -S "$work/$name/admin.sock" ] && return; sleep 0.05; done
+    say "the gateway $name does not start"
+    return 1
 }
 
 # make_key NAME KEY-NAME OPTIONS…: an access key of that gateway; prints its text.
