@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
@@ -143,18 +142,13 @@ async fn list(choice: &Choice, limit: u64, client: &Client) -> Result<(), Error>
     newest_first.iter().rev().try_for_each(|event| choice.print(event))
 }
 
-/// A live view of the log that says so whenever it may have missed something.
+/// A live view of the log that misses nothing, also when the connection breaks.
 struct Tail {
     choice: Choice,
     limit: Option<u64>,
     client: Client,
     /// The number of the last event that was considered: where to come back to.
     position: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Missed {
-    missed: u64,
 }
 
 impl Tail {
@@ -213,13 +207,6 @@ impl Tail {
         let garbled = |error: serde_json::Error| Error::Failed(format!("the gateway's stream makes no sense: {error}"));
         match message.name.as_str() {
             "" => self.choice.print(&serde_json::from_str::<Box<RawValue>>(&message.data).map_err(garbled)?)?,
-            "missed" => {
-                let Missed { missed } = serde_json::from_str(&message.data).map_err(garbled)?;
-                output::hint(&format!(
-                    "kt: up to {missed} events were missed, because this output was read too slowly: \
-                     `kt events list` has them"
-                ));
-            }
             "problem" => {
                 let problem: ProblemDocument = serde_json::from_str(&message.data).map_err(garbled)?;
                 return Err(Error::Failed(format!("{} ({})", problem.detail, problem.code)));
@@ -227,10 +214,7 @@ impl Tail {
             // `ready`, and whatever a newer gateway may say.
             _ => {}
         }
-        // The past is told in the order of time, so only the present tells a place to come back to.
-        if message.name == "ready" || self.position.is_some() {
-            self.position = message.id.or(self.position.take());
-        }
+        self.position = message.id.or(self.position.take());
         Ok(())
     }
 

@@ -112,6 +112,7 @@ impl Office {
             stream: false,
             request_bytes: 1,
             overhead: None,
+            number: crate::journal::EventNumber::default(),
         };
         self.journal.reserve().unwrap().write(Record::Opened(Arc::new(opening)));
     }

@@ -5,10 +5,10 @@
 //! records → `ledger` → the store → whoever follows. Nothing here is on a request's path, so nothing here
 //! can slow one; only a ledger that cannot write makes the gateway refuse, by filling the journal.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
+use std::{fmt, io};
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -19,12 +19,12 @@ use crate::journal::{Metrics, Records};
 
 mod data_dir; // the directory everything durable lives in, for one process at a time
 mod pepper; // the secret that key digests are made under
-mod store; // durable truth: traits apart from SQL, SQLite behind them
+mod store; // durable truth: traits, an SQLite database of keys and a log of events behind them
 mod publish; // store → catalog
 mod configuration; // what the operator wrote, read again when asked
 mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
-mod ledger; // journal → durable events → followers
+mod ledger; // journal → durable events
 mod usage; // durable events → sums of usage
 mod ids; // short random ids, which are no secrets
 pub mod admin; // the HTTP API, and the socket beside it
@@ -42,8 +42,9 @@ use configuration::Configuration;
 use data_dir::DataDir;
 use office::Office;
 use publish::Publisher;
+use store::segments::{self, SegmentLog};
 use store::sqlite::{SqliteStore, SqliteUsage};
-use store::{Actor, AdminRole, AdminToken, Audit, KeyStore};
+use store::{Actor, AdminRole, AdminToken, Audit, EventStore, KeyStore};
 use usage::Usage;
 
 /// What the operator can set about the control plane.
@@ -92,6 +93,8 @@ pub enum OpenError {
     Socket(BindError),
     /// The operating system gave no random bytes.
     Random(getrandom::Error),
+    /// The operating system gave no thread.
+    Thread(io::Error),
 }
 
 impl Control {
@@ -109,9 +112,12 @@ impl Control {
         let store = Arc::new(SqliteStore::open(data_dir.clone()).map_err(in_store)?);
         let pepper = checked_pepper(data_dir.path(), &*store).await?;
         let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
-        let mut ledger = Ledger::start(store.clone(), records, metrics.clone(), settings.gateway.clone());
+        let events = SegmentLog::open(data_dir.clone(), segments::Limits::default()).map_err(in_store)?;
+        let events: Arc<dyn EventStore> = Arc::new(events);
+        let ledger = Ledger::start(events.clone(), records, metrics.clone(), &settings.gateway);
+        let mut ledger = ledger.map_err(OpenError::Thread)?;
         let sums = Arc::new(SqliteUsage::open(data_dir.clone()).map_err(in_store)?);
-        let usage = Usage::start(sums, store.clone(), ledger.live().subscribe()).await;
+        let usage = Usage::start(sums, events.clone(), ledger.tip().clone()).await;
         let (usage, summing) = usage.map_err(in_store)?;
         ledger.sum(summing);
         let publisher = Publisher::compile(&*store, reading.configured.clone(), metrics.clone(), now());
@@ -124,8 +130,8 @@ impl Control {
             office: office.clone(),
             catalog: catalog.clone(),
             keys: store.clone(),
-            events: store,
-            live: ledger.live().clone(),
+            events,
+            tip: ledger.tip().clone(),
             usage,
             gateway: settings.gateway,
             closing: closed,
@@ -194,6 +200,7 @@ impl fmt::Display for OpenError {
             Self::Pepper(error) => error.fmt(f),
             Self::Socket(error) => error.fmt(f),
             Self::Random(error) => write!(f, "failed to get random bytes from the operating system: {error}"),
+            Self::Thread(error) => write!(f, "failed to start the ledger's thread: {error}"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::Credential;
 use crate::domain::{Cost, Ended, PriceTable, Usage, Verdict};
-use crate::journal::{Closing, KeyIdentity, Opening, Record, Refused, Slot};
+use crate::journal::{Closing, EventNumber, KeyIdentity, Opening, Record, Refused, Slot};
 
 use super::journey::{Facts, now};
 use super::refusal::Refusal;
@@ -78,6 +78,7 @@ impl Facts {
             stream: self.stream,
             request_bytes: self.request_bytes,
             overhead,
+            number: EventNumber::default(),
         }
     }
 }

@@ -7,20 +7,22 @@ use uuid::Uuid;
 
 use crate::domain::{Ended, NanoUsd, ServiceTier, Timestamp, Usage, UsageSource, Verdict, is_zero};
 
-use super::record::{Closing, Opening, Record};
-
 /// The name and version of the event's form. Members may be added within a version; none is renamed or
 /// removed.
 pub const SCHEMA: &str = "keeptrusts.event/1";
 
-/// One immutable audit record. It never holds text of a prompt or an answer.
+/// One immutable audit record, as it is read back. It never holds text of a prompt or an answer.
+///
+/// Events are written by [`super::EventWriter`], in the order of these members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub schema: String,
+    /// The event's place in its gateway's log, without gaps.
+    pub seq: i64,
+    pub time: Timestamp,
     /// UUID version 7, so that ids sort by time.
     pub id: Uuid,
     pub request_id: String,
-    pub time: Timestamp,
     pub phase: Phase,
     pub verdict: Verdict,
     pub reason: Option<String>,
@@ -50,6 +52,8 @@ pub struct Event {
     pub cost_nano_usd: Option<u64>,
     pub price_version: Option<String>,
     pub ended: Option<Ended>,
+    /// In an OUTPUT event: the number of the same request's INPUT event.
+    pub input_seq: Option<i64>,
 }
 
 /// Which end of the request an event tells of.
@@ -73,6 +77,15 @@ pub enum Credential {
     AccessKey,
     /// The caller's own key for the provider; `key` then names no key of ours.
     ProviderKey,
+}
+
+impl Credential {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::AccessKey => "access_key",
+            Self::ProviderKey => "provider_key",
+        }
+    }
 }
 
 /// Usage as events show it: cached tokens are part of `input`, reasoning is part of `output`.
@@ -133,107 +146,6 @@ impl Phase {
 }
 
 impl Event {
-    /// The event a record stands for, as seen by the gateway called `gateway`.
-    pub fn from_record(record: &Record, gateway: &str) -> Self {
-        match record {
-            Record::Opened(opening) => Self::input(opening, gateway),
-            Record::Closed(closing) => Self::output(closing, gateway),
-        }
-    }
-
-    fn input(opening: &Opening, gateway: &str) -> Self {
-        // Destructured without `..`: a new fact has to be placed here before this compiles.
-        let Opening {
-            request_id,
-            started_at,
-            time,
-            verdict,
-            refusal,
-            key,
-            team,
-            organization,
-            credential,
-            fingerprint,
-            provider,
-            endpoint,
-            dialect,
-            model_requested,
-            price: _,
-            client,
-            address,
-            stream,
-            request_bytes,
-            overhead: _,
-        } = opening;
-        Self {
-            schema: SCHEMA.into(),
-            id: Uuid::now_v7(),
-            request_id: request_id.to_string(),
-            time: *time,
-            phase: Phase::Input,
-            verdict: *verdict,
-            reason: refusal.map(|refused| refused.code.into()),
-            key: EventKey { id: key.id.to_string(), name: key.name.to_string() },
-            team: team.as_deref().map(Into::into),
-            organization: organization.to_string(),
-            credential: *credential,
-            fingerprint: fingerprint.as_deref().map(Into::into),
-            gateway: gateway.into(),
-            provider: provider.as_deref().map(Into::into),
-            endpoint: (*endpoint).into(),
-            dialect: (*dialect).into(),
-            model_requested: model_requested.as_deref().map(Into::into),
-            model_served: None,
-            client: (*client).into(),
-            address: address.map(|address| address.to_string()),
-            stream: *stream,
-            status: refusal.map(|refused| refused.status),
-            started_at: *started_at,
-            first_token_ms: None,
-            duration_ms: None,
-            request_bytes: *request_bytes,
-            response_bytes: None,
-            usage: None,
-            cost_nano_usd: None,
-            price_version: None,
-            ended: None,
-        }
-    }
-
-    fn output(closing: &Closing, gateway: &str) -> Self {
-        let Closing {
-            opening,
-            time,
-            verdict,
-            reason,
-            model_served,
-            status,
-            first_token,
-            duration,
-            response_bytes,
-            usage,
-            cost,
-            ended,
-        } = closing;
-        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            time: *time,
-            phase: Phase::Output,
-            verdict: *verdict,
-            reason: reason.map(Into::into),
-            model_served: model_served.as_deref().map(Into::into),
-            status: Some(*status),
-            first_token_ms: first_token.map(millis),
-            duration_ms: Some(millis(*duration)),
-            response_bytes: Some(*response_bytes),
-            usage: Some(usage.into()),
-            cost_nano_usd: cost.as_ref().map(|cost| cost.amount.0),
-            price_version: cost.as_ref().map(|cost| cost.price_version.to_string()),
-            ended: Some(*ended),
-            ..Self::input(opening, gateway)
-        }
-    }
-
     /// The line `kt events tail` prints, without the leading time:
     /// `OUTPUT openai chat/completions key:jane-vscode team:frontend PASS model:gpt-4o-mini in:812 …`.
     pub fn line(&self) -> String {
@@ -282,87 +194,5 @@ struct Printable<'a>(&'a str);
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| f.write_char(if c.is_control() || c.is_whitespace() { '?' } else { c }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use crate::domain::{Cost, Tokens, Usage};
-    use crate::journal::{KeyIdentity, KeySeries, Refused};
-
-    use super::*;
-
-    fn opening() -> Opening {
-        Opening {
-            request_id: "r-1".into(),
-            started_at: Timestamp::from_micros(1_705_314_612_000_000),
-            time: Timestamp::from_micros(1_705_314_612_000_400),
-            verdict: Verdict::Pass,
-            refusal: None,
-            key: KeyIdentity {
-                id: "ak_1".into(),
-                name: "jane-vscode".into(),
-                series: Arc::new(KeySeries::detached("jane-vscode", "frontend")),
-            },
-            team: Some("frontend".into()),
-            organization: "acme".into(),
-            credential: Credential::AccessKey,
-            fingerprint: None,
-            provider: Some("openai".into()),
-            endpoint: "chat/completions",
-            dialect: "openai",
-            model_requested: Some("gpt-4o-mini".into()),
-            price: None,
-            client: "openai-python",
-            address: None,
-            stream: true,
-            request_bytes: 3_000,
-            overhead: None,
-        }
-    }
-
-    #[test]
-    fn an_input_line_names_key_team_and_verdict() {
-        let event = Event::from_record(&Record::Opened(Arc::new(opening())), "edge-1");
-        assert_eq!(event.line(), "INPUT openai chat/completions key:jane-vscode team:frontend PASS");
-        let refusal = Some(Refused { code: "model_not_allowed", status: 403 });
-        let denied = Opening { verdict: Verdict::Deny, refusal, team: None, ..opening() };
-        let event = Event::from_record(&Record::Opened(Arc::new(denied)), "edge-1");
-        assert_eq!(event.line(), "INPUT openai chat/completions key:jane-vscode DENY model_not_allowed");
-        assert_eq!(event.status, Some(403));
-    }
-
-    #[test]
-    fn an_output_line_adds_model_tokens_cost_and_time() {
-        let closing = Closing {
-            opening: Arc::new(opening()),
-            time: Timestamp::from_micros(1_705_314_614_000_000),
-            verdict: Verdict::Pass,
-            reason: None,
-            model_served: Some("gpt-4o-mini evil\nline".into()),
-            status: 200,
-            first_token: Some(Duration::from_millis(200)),
-            duration: Duration::from_millis(1893),
-            response_bytes: 900,
-            usage: Usage {
-                tokens: Tokens { input: 812, output: 164, ..Tokens::default() },
-                source: UsageSource::Provider,
-                complete: true,
-                ..Usage::default()
-            },
-            cost: Some(Cost { amount: NanoUsd(220_200), price_version: "v1".into() }),
-            ended: Ended::Complete,
-        };
-        let event = Event::from_record(&Record::Closed(Box::new(closing)), "edge-1");
-        assert_eq!(
-            event.line(),
-            "OUTPUT openai chat/completions key:jane-vscode team:frontend PASS model:gpt-4o-mini?evil?line \
-             in:812 out:164 cost:$0.000220 1893ms"
-        );
-        let json = serde_json::to_string(&event).unwrap();
-        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }
 }

@@ -6,9 +6,11 @@
 mod record; // the facts of one request, when it is judged and when it has ended
 mod metrics; // the table of metrics; handles are kept with each key
 mod queue; // the bounded queue, with places that are held before they are needed
-mod event; // `keeptrusts.event/1`, made from a record
+mod event; // `keeptrusts.event/1`, as it is read back
+mod write; // the event made from a record: JSON, straight into the buffer it is stored from
 
 pub use event::{Credential, Event, EventKey, EventUsage, Phase, SCHEMA};
 pub use metrics::{KeySeries, Metrics, Row as MetricRow};
-pub use queue::{Full, Journal, Records, Slot};
-pub use record::{Closing, KeyIdentity, Opening, Record, Refused};
+pub use queue::{Full, Journal, Records, Slot, Waited};
+pub use record::{Closing, EventNumber, KeyIdentity, Opening, Record, Refused};
+pub use write::EventWriter;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::domain::{Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
@@ -42,7 +43,13 @@ pub struct Opening {
     pub request_bytes: u64,
     /// What the gateway itself added before the upstream was asked; `None` if it never was.
     pub overhead: Option<Duration>,
+    pub number: EventNumber,
 }
+
+/// The number the request's INPUT event got in the log: filled in by whoever writes it down, so that the OUTPUT event
+/// can name it.
+#[derive(Debug, Default)]
+pub struct EventNumber(AtomicI64);
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,4 +84,24 @@ pub struct Closing {
     /// `None` if the price table does not know the model.
     pub cost: Option<Cost>,
     pub ended: Ended,
+}
+
+impl EventNumber {
+    /// The number, once the event has one.
+    pub fn get(&self) -> Option<i64> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            seq => Some(seq),
+        }
+    }
+
+    pub fn set(&self, seq: i64) {
+        self.0.store(seq, Ordering::Relaxed);
+    }
+}
+
+impl Clone for EventNumber {
+    fn clone(&self) -> Self {
+        Self(AtomicI64::new(self.0.load(Ordering::Relaxed)))
+    }
 }

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::catalog::CurrentCatalog;
 
-use super::ledger::Committed;
 use super::office::Office;
 use super::store::{EventStore, KeyStore};
 use super::usage::Usage;
@@ -37,7 +36,8 @@ pub(crate) struct Admin {
     pub(super) catalog: Arc<CurrentCatalog>,
     pub(super) keys: Arc<dyn KeyStore>,
     pub(super) events: Arc<dyn EventStore>,
-    pub(super) live: broadcast::Sender<Committed>,
+    /// How far the event log reaches.
+    pub(super) tip: watch::Receiver<i64>,
     #[expect(dead_code, reason = "budgets and the endpoint of usage begin with it")]
     pub(super) usage: Usage,
     pub(super) gateway: Arc<str>,

@@ -135,10 +135,6 @@ impl From<OfficeError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::TooSlow) {
-            let detail = format!("{error}: narrow it, for example with a later `since`");
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "search_too_slow", detail);
-        }
         // The particulars name files and are for the operator's log alone.
         log::error!("the admin API could not use its store: {error}");
         let detail = "the store failed; the gateway's log says why";

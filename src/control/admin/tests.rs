@@ -130,15 +130,9 @@ impl Bench {
 
     /// Waits until `count` events are durable.
     pub(super) async fn committed(&self, count: i64) {
-        let db = rusqlite::Connection::open(self.dir.path().join("events.db")).unwrap();
-        for _ in 0..1000 {
-            let found: i64 = db.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
-            if found >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{count} events did not become durable");
+        let mut tip = self.control.ledger.tip().clone();
+        let waited = tokio::time::timeout(Duration::from_secs(10), tip.wait_for(|tip| *tip >= count)).await;
+        waited.expect("the events become durable").expect("the ledger runs");
     }
 
     /// Action, actor and detail of the last audit record about `target`.

@@ -1,20 +1,21 @@
-//! What every store must do, whatever it is made of. A backend runs [`all`] on an empty store.
+//! What every store must do, whatever it is made of. A backend runs [`keys`] or [`events`] on an empty store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::control::data_dir::DataDir;
 use crate::domain::{KeyDigest, KeyKind, KeyStanding, Permissions, Timestamp, Verdict};
-use crate::journal::{Event, KeyIdentity, KeySeries, Opening, Phase, Record};
+use crate::journal::{Event, EventNumber, EventWriter, KeyIdentity, KeySeries, Opening, Phase, Record};
 
 use super::sqlite::SqliteStore;
 use super::*;
 
-/// Every law, on one store.
-pub(crate) async fn all(keys: &(impl KeyStore + 'static), events: &(impl EventStore + 'static)) {
+/// Every law of a store of keys.
+pub(crate) async fn keys(keys: &impl KeyStore) {
     a_pepper_check_is_kept(keys).await;
     admin_tokens_are_kept(keys).await;
     teams_have_unique_names(keys).await;
@@ -27,9 +28,14 @@ pub(crate) async fn all(keys: &(impl KeyStore + 'static), events: &(impl EventSt
     standings_agree_with_the_filter(keys).await;
     many_are_revoked_at_once(keys).await;
     a_team_in_use_stays(keys).await;
+}
+
+/// Every law of an event log.
+pub(crate) async fn events(events: &impl EventStore) {
     events_are_numbered_and_repeatable(events).await;
     searches_agree_with_the_filter(events).await;
     pages_meet_without_gap_or_overlap(events).await;
+    groups_follow_one_another(events);
 }
 
 /// An empty SQLite store; the directory lives as long as the first value.
@@ -99,12 +105,38 @@ pub(crate) fn opening(request_id: &str) -> Opening {
         stream: false,
         request_bytes: 10,
         overhead: None,
+        number: EventNumber::default(),
     }
 }
 
+/// An event as it is read back from the log; its number is given when it is appended.
 pub(crate) fn event(time_micros: i64) -> Event {
     let record = Record::Opened(Arc::new(opening(&time_micros.to_string())));
-    Event { time: Timestamp::from_micros(time_micros), ..Event::from_record(&record, "edge-1") }
+    let mut json = Vec::new();
+    EventWriter::new("edge-1").write(&record, Uuid::now_v7(), 0, &mut json);
+    Event { time: Timestamp::from_micros(time_micros), ..serde_json::from_slice(&json).unwrap() }
+}
+
+/// Events as a group after `tip`; numbers them.
+pub(crate) fn group(tip: i64, events: &mut [Event]) -> Group {
+    let mut group = Group::default();
+    group.begin(tip + 1);
+    for event in events {
+        event.seq = group.next_seq();
+        serde_json::to_writer(&mut group.json, event).unwrap();
+        let part = match (event.phase, event.input_seq) {
+            (Phase::Input, _) if event.status.is_none() => Part::Opens,
+            (Phase::Output, Some(input)) => Part::Closes(input),
+            _ => Part::Whole,
+        };
+        group.add(event.time, part);
+    }
+    group
+}
+
+/// Appends events and numbers them.
+pub(crate) fn append(store: &impl EventStore, events: &mut [Event]) {
+    store.append(&group(store.tip(), events), Wait::Process).unwrap();
 }
 
 fn revocation() -> Revocation {
@@ -335,81 +367,103 @@ async fn a_team_in_use_stays(store: &impl KeyStore) {
 }
 
 async fn events_are_numbered_and_repeatable(store: &impl EventStore) {
-    assert_eq!(store.tip().await.unwrap(), 0);
-    let group: Arc<[_]> = [3, 1, 2].map(|second| Arc::new(event(second * 1_000_000))).into();
-    let numbers = store.append(group.clone()).await.unwrap();
-    assert!(numbers.is_sorted() && numbers.len() == 3);
-    assert_eq!(store.append(group.clone()).await.unwrap(), numbers);
-    assert_eq!(store.tip().await.unwrap(), numbers[2]);
-    let after = EventOrder::Appended { after: numbers[0] };
-    let query = EventQuery { filter: EventFilter::default(), order: after, limit: 10 };
-    let stored = store.events(query).await.unwrap();
-    assert_eq!(stored.iter().map(|event| event.position.seq).collect::<Vec<_>>(), numbers[1..]);
-    assert_eq!(serde_json::from_str::<Event>(stored[0].json.get()).unwrap(), *group[1]);
+    assert_eq!(store.tip(), 0);
+    let mut events = [3, 1, 2].map(|second| event(second * 1_000_000));
+    let group = group(0, &mut events);
+    for wait in [Wait::Process, Wait::Disk] {
+        store.append(&group, wait).unwrap();
+        assert_eq!(store.tip(), 3);
+    }
+    let order = EventOrder::OldestFirst { after: 1 };
+    let found = store.events(EventQuery { filter: EventFilter::default(), order, limit: 10 }).await.unwrap();
+    assert_eq!(found.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!((found.reached, found.more), (3, false));
+    assert_eq!(found.events.iter().map(read).collect::<Vec<_>>(), events[1..]);
 }
 
 async fn searches_agree_with_the_filter(store: &impl EventStore) {
-    let mut group = Vec::new();
+    let mut events = Vec::new();
     for number in 0..64i64 {
         let mut event = event((10 + number) * 1_000_000);
         let bit = |at: i64| number >> at & 1 == 1;
-        event.key.name = if bit(0) { "jane" } else { "john" }.into();
-        event.key.id = format!("ak_{}", event.key.name);
+        event.key.name = if bit(0) { "jane" } else { "john \"the\" \n" }.into();
+        event.key.id = format!("ak_{}", if bit(0) { "jane" } else { "john" });
         event.team = bit(1).then(|| "frontend".into());
         event.model_requested = bit(2).then(|| "gpt-4o".into());
         event.provider = bit(3).then(|| "anthropic".into());
         event.verdict = if bit(4) { Verdict::Deny } else { Verdict::Pass };
         event.phase = if bit(5) { Phase::Output } else { Phase::Input };
-        group.push(Arc::new(event));
+        events.push(event);
     }
-    store.append(group.clone().into()).await.unwrap();
+    // The clock goes back once.
+    events.swap(3, 40);
+    append(store, &mut events);
     let all = || EventFilter { since: Some(Timestamp::from_micros(10_000_000)), ..EventFilter::default() };
     let filters = [
         all(),
         EventFilter { since: Some(Timestamp::from_micros(40_000_000)), ..all() },
         EventFilter { key: Some(EventKeyFilter::parse("jane")), ..all() },
+        EventFilter { key: Some(EventKeyFilter::parse("john \"the\" \n")), ..all() },
         EventFilter { key: Some(EventKeyFilter::parse("ak_john")), ..all() },
         EventFilter { team: Some("frontend".into()), ..all() },
         EventFilter { model: Some("gpt-4o".into()), ..all() },
         EventFilter { provider: Some("anthropic".into()), ..all() },
         EventFilter { verdict: Some(Verdict::Deny), ..all() },
         EventFilter { verdict: Some(Verdict::Pass), phase: Some(Phase::Output), ..all() },
+        EventFilter { phase: Some(Phase::Input), ..all() },
         EventFilter { team: Some("nobody' OR 1=1 --".into()), ..all() },
     ];
     for filter in filters {
-        let expected: Vec<_> = group.iter().filter(|event| filter.matches(event)).map(|event| event.id).collect();
+        let expected: Vec<_> = events.iter().filter(|event| filter.matches(event)).cloned().collect();
         let query = EventQuery { filter, order: EventOrder::NewestFirst { before: None }, limit: 100 };
-        let mut found: Vec<_> = store.events(query.clone()).await.unwrap().iter().map(id).collect();
+        let mut found: Vec<_> = store.events(query.clone()).await.unwrap().events.iter().map(read).collect();
         found.reverse();
         assert_eq!(found, expected, "{query:?}");
-        let tip = store.tip().await.unwrap();
-        let query = EventQuery { order: EventOrder::OldestFirst { after: None, tip }, ..query };
-        let found: Vec<_> = store.events(query.clone()).await.unwrap().iter().map(id).collect();
+        let query = EventQuery { order: EventOrder::OldestFirst { after: 0 }, ..query };
+        let found: Vec<_> = store.events(query.clone()).await.unwrap().events.iter().map(read).collect();
         assert_eq!(found, expected, "{query:?}");
     }
 }
 
 async fn pages_meet_without_gap_or_overlap(store: &impl EventStore) {
-    // Many events of one moment: the cursor must tell them apart.
     let moment = Timestamp::from_micros(500_000_000);
-    let group: Vec<_> = (0..50).map(|_| Arc::new(event(moment.as_micros()))).collect();
-    store.append(group.clone().into()).await.unwrap();
+    let mut events: Vec<_> = (0..50).map(|_| event(moment.as_micros())).collect();
+    append(store, &mut events);
     let filter = EventFilter { since: Some(moment.saturating_sub(Duration::from_secs(1))), ..EventFilter::default() };
     let mut found = Vec::new();
     let mut before = None;
     loop {
-        let query = EventQuery { filter: filter.clone(), order: EventOrder::NewestFirst { before }, limit: 7 };
-        let page = store.events(query).await.unwrap();
-        found.extend(page.iter().map(id));
-        before = page.last().map(|event| event.position);
-        if before.is_none() {
+        let order = EventOrder::NewestFirst { before };
+        let page = store.events(EventQuery { filter: filter.clone(), order, limit: 7 }).await.unwrap();
+        found.extend(page.events.iter().map(read));
+        before = Some(page.reached);
+        if !page.more {
             break;
         }
     }
     found.reverse();
-    assert_eq!(found, group.iter().map(|event| event.id).collect::<Vec<_>>());
+    assert_eq!(found, events);
+    found.clear();
+    let mut after = 0;
+    loop {
+        let order = EventOrder::OldestFirst { after };
+        let page = store.events(EventQuery { filter: filter.clone(), order, limit: 7 }).await.unwrap();
+        found.extend(page.events.iter().map(read));
+        after = page.reached;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!((found, after), (events, store.tip()));
 }
 
-fn id(stored: &StoredEvent) -> uuid::Uuid {
-    serde_json::from_str::<Event>(stored.json.get()).unwrap().id
+fn groups_follow_one_another(store: &impl EventStore) {
+    let tip = store.tip();
+    let skipping = group(tip + 1, &mut [event(1)]);
+    assert!(store.append(&skipping, Wait::Process).is_err());
+    assert_eq!(store.tip(), tip);
+}
+
+pub(crate) fn read(stored: &StoredEvent) -> Event {
+    serde_json::from_str(stored.json.get()).unwrap()
 }

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,14 +17,15 @@ use crate::catalog::LastUse;
 use crate::domain::{KeyDigest, KeyKind, KeyStanding, Permissions, Timestamp, Verdict};
 use crate::journal::{Event, Phase};
 
-pub(crate) mod sqlite; // the embedded default
+pub(crate) mod sqlite; // keys, teams, admin tokens and audit records: the embedded default
+pub(crate) mod segments; // the event log: files that are only ever appended to
 pub(crate) mod usage; // sums of usage, which are derived from the events
 
 /// The most items one page holds.
 pub(crate) const PAGE_MAX: usize = 1000;
 
-/// How long a search in the events may take before it is given up.
-pub(crate) const SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long one page's search in the events may take before it is interrupted.
+pub(crate) const SEARCH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Keys, teams, admin tokens, and who changed them.
 ///
@@ -91,17 +92,62 @@ pub(crate) trait KeyStore: Send + Sync {
     async fn keep_pepper_check(&self, check: KeyDigest) -> Result<(), StoreError>;
 }
 
-/// The event log.
+/// The event log: numbered from 1 without gaps, in the order of the journal.
+///
+/// It has one writer, the ledger's thread; readers are many. Writing blocks, because it waits for a disk.
 #[async_trait]
 pub(crate) trait EventStore: Send + Sync {
-    /// Appends events in one transaction and tells the sequence number of each. Appending an event again
-    /// changes nothing and tells its first number, so that a batch whose fate is unknown can be repeated.
-    async fn append(&self, events: Arc<[Arc<Event>]>) -> Result<Vec<i64>, StoreError>;
+    /// Appends all events of a group or none of them. The first must be the one after [`EventStore::tip`]; a group that
+    /// was appended before changes nothing, so that one whose fate is unknown can be repeated.
+    fn append(&self, group: &Group, wait: Wait) -> Result<(), StoreError>;
 
-    async fn events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError>;
+    /// The number of the event that was appended last; 0 if there is none.
+    fn tip(&self) -> i64;
 
-    /// The sequence number of the event that was appended last; 0 if there is none.
-    async fn tip(&self) -> Result<i64, StoreError>;
+    /// Does what is due from time to time. Called by the writer, at least once a second while there is anything to do.
+    fn tend(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Some of the events that are meant, with where to go on.
+    async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError>;
+}
+
+/// What an append waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The events outlive this process, and soon after also the machine.
+    Process,
+    /// The events are on disk.
+    Disk,
+}
+
+/// Events on their way into the log.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// The number of the first event.
+    pub(crate) first_seq: i64,
+    /// The events' JSON, one after the other with nothing between.
+    pub(crate) json: Vec<u8>,
+    pub(crate) rows: Vec<GroupRow>,
+}
+
+/// What the log has to know of an event without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupRow {
+    /// Where its JSON ends.
+    pub(crate) end: usize,
+    pub(crate) time: Timestamp,
+    pub(crate) part: Part,
+}
+
+/// What an event is of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything.
+    Whole,
+    /// Its beginning: its end is still to come.
+    Opens,
+    /// Its end; the number is that of its beginning.
+    Closes(i64),
 }
 
 /// An access key or a gateway key. Its clear text is nowhere.
@@ -279,7 +325,7 @@ pub(crate) struct EventQuery {
 }
 
 /// Which events are meant; whatever is `None` does not matter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventFilter {
     pub(crate) since: Option<Timestamp>,
     pub(crate) key: Option<EventKeyFilter>,
@@ -291,35 +337,35 @@ pub(crate) struct EventFilter {
     pub(crate) phase: Option<Phase>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EventKeyFilter {
     Id(String),
     Name(String),
 }
 
-/// Which way through the events. Times and sequence numbers run the same way but for events that waited
-/// differently long to be written.
-#[derive(Clone, Copy, Debug)]
+/// Which way through the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventOrder {
-    /// By time, the newest first: for reading back.
-    NewestFirst { before: Option<Position> },
-    /// By time, the oldest first, of those that were appended up to `tip`.
-    OldestFirst { after: Option<Position>, tip: i64 },
-    /// As they were appended: misses none.
-    Appended { after: i64 },
+    /// The newest first, of those before a number: for reading back.
+    NewestFirst { before: Option<i64> },
+    /// The oldest first, of those after a number: for following.
+    OldestFirst { after: i64 },
 }
 
-/// An event's place in the order of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) time: Timestamp,
-    pub(crate) seq: i64,
+/// Some of the events that were asked for.
+#[derive(Debug)]
+pub(crate) struct EventPage {
+    pub(crate) events: Vec<StoredEvent>,
+    /// The number of the last event that was considered, whether it was meant or not: the place to go on from.
+    pub(crate) reached: i64,
+    /// Whether there may be more: the limit was met, or a long search was interrupted.
+    pub(crate) more: bool,
 }
 
 /// An event as it was written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct StoredEvent {
-    pub(crate) position: Position,
+    pub(crate) seq: i64,
     pub(crate) json: Box<RawValue>,
 }
 
@@ -328,8 +374,6 @@ pub(crate) struct StoredEvent {
 pub enum StoreError {
     /// Something live has the name already.
     NameTaken,
-    /// The search took too long and was given up.
-    TooSlow,
     /// The database was made by a newer version of this program.
     Newer { found: i64, known: i64 },
     /// The database, its disk or its thread failed.
@@ -407,6 +451,25 @@ impl EventFilter {
     }
 }
 
+impl Group {
+    /// Makes it empty, for events from `first_seq` on.
+    pub(crate) fn begin(&mut self, first_seq: i64) {
+        self.first_seq = first_seq;
+        self.json.clear();
+        self.rows.clear();
+    }
+
+    /// The number of the next event that is added.
+    pub(crate) fn next_seq(&self) -> i64 {
+        self.first_seq + self.rows.len() as i64
+    }
+
+    /// Adds the event whose JSON was appended last.
+    pub(crate) fn add(&mut self, time: Timestamp, part: Part) {
+        self.rows.push(GroupRow { end: self.json.len(), time, part });
+    }
+}
+
 impl EventKeyFilter {
     /// Reads an id or a name; no name begins like an id.
     pub(crate) fn parse(text: &str) -> Self {
@@ -424,11 +487,16 @@ pub(crate) fn model_of(event: &Event) -> Option<&str> {
     event.model_requested.as_deref().or(event.model_served.as_deref())
 }
 
+impl StoreError {
+    fn at(path: &Path, error: std::io::Error) -> Self {
+        Self::Failed(format!("{}: {error}", path.display()).into())
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NameTaken => f.write_str("the name is taken"),
-            Self::TooSlow => write!(f, "the search took longer than {} s", SEARCH_TIME_MAX.as_secs()),
             Self::Newer { found, known } => write!(
                 f,
                 "it was made by a newer version of this program (schema {found}, this program knows up to {known})"

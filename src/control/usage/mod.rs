@@ -2,8 +2,8 @@
 //!
 //! The event log is the truth, the sums are derived from it: each is stored together with the number of the last
 //! event that is part of it, so that they are never less nor more than what the events say, whenever the process
-//! ends. New events are heard of as followers hear of them, summed in memory and stored once a second; what was
-//! missed is read from the log. Whoever asks gets everything that was durable when they asked.
+//! ends. New events are read from the log, as followers read it, and stored once a second. Whoever asks gets everything
+//! that was durable when they asked.
 //!
 //! Sums of quarter-hours are joined to days after [`QUARTERS_KEPT`] and forgotten after [`DAYS_KEPT`], so that they
 //! outlive the events and still end somewhere.
@@ -12,19 +12,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::domain::Timestamp;
 use crate::journal::Event;
 
-use super::ledger::Committed;
 use super::store::usage::{
     Batch, Checkpoint, DAY_SECONDS, Dimension, QUARTER_SECONDS, SumQuery, SumRow, Sums, UsageStore,
 };
-use super::store::{EventFilter, EventOrder, EventQuery, EventStore, StoreError, StoredEvent};
+use super::store::{EventFilter, EventOrder, EventPage, EventQuery, EventStore, StoreError, StoredEvent};
 
 mod tally; // one event's part in the sums
 
@@ -74,18 +72,17 @@ impl Summing {
 }
 
 impl Usage {
-    /// Brings the sums up to the end of the log, and then goes on with what `live` tells. The sums are exact when
-    /// this returns.
+    /// Brings the sums up to the end of the log, and goes on as `tip` grows. The sums are exact when this returns.
     pub(super) async fn start(
         store: Arc<dyn UsageStore>,
         events: Arc<dyn EventStore>,
-        live: broadcast::Receiver<Committed>,
+        tip: watch::Receiver<i64>,
     ) -> Result<(Self, Summing), StoreError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopped) = oneshot::channel();
         let mut roller = Roller::open(store.clone(), events).await?;
         roller.settle().await?;
-        let running = tokio::spawn(roller.run(live, asked, stopped));
+        let running = tokio::spawn(roller.run(tip, asked, stopped));
         Ok((Self { store, asks }, Summing { stop, running }))
     }
 
@@ -138,8 +135,6 @@ struct Roller {
     last: Option<Checkpoint>,
     /// Events of quarter-hours before this were summed long ago.
     kept_before: Timestamp,
-    /// Something was missed that has to be read from the log.
-    behind: bool,
     failing: bool,
 }
 
@@ -155,7 +150,6 @@ impl Roller {
             seq: 0,
             last: None,
             kept_before: progress.kept_before,
-            behind: false,
             failing: false,
         };
         if let Some(through) = progress.through {
@@ -169,16 +163,16 @@ impl Roller {
 
     /// Whether the log still has what was summed last or, if it begins later, may have had it.
     async fn is_in_log(&self, through: Checkpoint) -> Result<bool, StoreError> {
-        let at = self.page(through.seq - 1, 1).await?.pop();
+        let at = self.page(through.seq - 1, 1).await?.events.pop();
         Ok(at.is_some_and(|found| {
-            found.position.seq > through.seq || read(&found).is_some_and(|event| event.id == through.event)
+            found.seq > through.seq || read(&found).is_some_and(|event| event.id == through.event)
         }))
     }
 
     /// The log lost its end, as it may in a power cut, or is another one: what it covers is summed again, and
     /// what is older than it stays.
     async fn restart(&mut self, days_before: Timestamp) -> Result<(), StoreError> {
-        let first = self.page(0, 1).await?.pop().map(|first| first.position);
+        let first = self.page(0, 1).await?.events.pop().and_then(|first| read(&first));
         let from = first.map(|first| {
             let seconds = if first.time < days_before { DAY_SECONDS } else { QUARTER_SECONDS };
             // Events that were removed from the log may be part of the first sums it covers.
@@ -193,7 +187,7 @@ impl Roller {
 
     async fn run(
         mut self,
-        mut live: broadcast::Receiver<Committed>,
+        mut tip: watch::Receiver<i64>,
         mut asked: mpsc::Receiver<Ask>,
         mut stopped: oneshot::Receiver<()>,
     ) {
@@ -203,14 +197,11 @@ impl Roller {
         ageing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                committed = live.recv() => match committed {
-                    Ok(committed) => self.take(&committed),
-                    Err(RecvError::Lagged(_)) => self.behind = true,
-                    Err(RecvError::Closed) => break,
-                },
+                // Closed when the ledger has ended.
+                () = ended(&mut tip) => break,
                 _ = &mut stopped => break,
                 _ = storing.tick() => {
-                    let kept = self.keep().await;
+                    let kept = self.settle().await;
                     self.report(kept);
                 }
                 _ = ageing.tick() => {
@@ -242,15 +233,6 @@ impl Roller {
         }
     }
 
-    /// Sums an event, if it is the next one.
-    fn take(&mut self, committed: &Committed) {
-        if committed.seq == self.seq + 1 && self.tally.len() < HELD_MAX {
-            self.count(committed.seq, &committed.event);
-        } else if committed.seq > self.seq {
-            self.behind = true;
-        }
-    }
-
     fn count(&mut self, seq: i64, event: &Event) {
         let quarter = begin(event.time, QUARTER_SECONDS);
         if quarter >= self.kept_before {
@@ -260,27 +242,23 @@ impl Roller {
         self.last = Some(Checkpoint { seq, event: event.id });
     }
 
-    /// Stores what there is, and what was missed.
-    async fn keep(&mut self) -> Result<(), StoreError> {
-        if self.behind { self.settle().await } else { self.store_sums().await }
-    }
-
     /// Makes everything that is in the log part of the stored sums.
     async fn settle(&mut self) -> Result<(), StoreError> {
-        let tip = self.events.tip().await?;
+        let tip = self.events.tip();
         let begun = Instant::now();
         let mut told = begun;
         while self.seq < tip {
             let page = self.page(self.seq, PAGE).await?;
-            if page.is_empty() {
-                break;
-            }
-            for stored in &page {
+            for stored in &page.events {
                 match read(stored) {
-                    Some(event) => self.count(stored.position.seq, &event),
-                    None => self.seq = stored.position.seq,
+                    Some(event) => self.count(stored.seq, &event),
+                    None => self.seq = stored.seq,
                 }
             }
+            if page.reached <= self.seq && page.events.is_empty() {
+                break;
+            }
+            self.seq = page.reached;
             if self.tally.len() >= HELD_MAX {
                 self.store_sums().await?;
             }
@@ -289,7 +267,6 @@ impl Roller {
                 log::info!("summing usage: event {} of {tip}", self.seq);
             }
         }
-        self.behind = false;
         self.store_sums().await
     }
 
@@ -314,16 +291,20 @@ impl Roller {
         self.store.forget(old(DAYS_KEPT)).await
     }
 
-    async fn page(&self, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        let order = EventOrder::Appended { after };
+    async fn page(&self, after: i64, limit: usize) -> Result<EventPage, StoreError> {
+        let order = EventOrder::OldestFirst { after };
         self.events.events(EventQuery { filter: EventFilter::default(), order, limit }).await
     }
+}
+
+async fn ended(tip: &mut watch::Receiver<i64>) {
+    while tip.changed().await.is_ok() {}
 }
 
 fn read(stored: &StoredEvent) -> Option<Event> {
     let read = serde_json::from_str(stored.json.get());
     read.inspect_err(|error| {
-        log::error!("event {} cannot be read, and is no part of the sums of usage: {error}", stored.position.seq);
+        log::error!("event {} cannot be read, and is no part of the sums of usage: {error}", stored.seq);
     })
     .ok()
 }

@@ -6,12 +6,12 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::control::data_dir::DataDir;
-use crate::control::store::conformance::opening;
+use crate::control::store::conformance::event;
 use crate::control::store::sqlite::SqliteUsage;
 use crate::control::store::usage::{Series, SumFilter};
-use crate::control::store::{Position, StoredEvent};
+use crate::control::store::{Group, StoredEvent, Wait};
 use crate::domain::{self, Tokens, UsageSource, Verdict};
-use crate::journal::{Phase, Record};
+use crate::journal::Phase;
 
 use super::*;
 
@@ -20,24 +20,23 @@ use super::*;
 struct Log {
     events: Mutex<Vec<(i64, Arc<Event>)>>,
     next: AtomicI64,
-    live: Mutex<Option<broadcast::Sender<Committed>>>,
+    tip: Mutex<Option<watch::Sender<i64>>>,
 }
 
 impl Log {
     fn append(&self, events: impl IntoIterator<Item = Event>) {
         for event in events {
             let seq = self.next.fetch_add(1, Ordering::SeqCst) + 1;
-            let event = Arc::new(event);
-            self.events.lock().push((seq, event.clone()));
-            if let Some(live) = &*self.live.lock() {
-                let _ = live.send(Committed { seq, event });
+            self.events.lock().push((seq, Arc::new(Event { seq, ..event })));
+            if let Some(tip) = &*self.tip.lock() {
+                tip.send_replace(seq);
             }
         }
     }
 
-    fn follow(&self, lag_max: usize) -> broadcast::Receiver<Committed> {
-        let (live, follower) = broadcast::channel(lag_max);
-        *self.live.lock() = Some(live);
+    fn follow(&self) -> watch::Receiver<i64> {
+        let (tip, follower) = watch::channel(0);
+        *self.tip.lock() = Some(tip);
         follower
     }
 
@@ -55,23 +54,28 @@ impl Log {
 
 #[async_trait]
 impl EventStore for Log {
-    async fn append(&self, _: Arc<[Arc<Event>]>) -> Result<Vec<i64>, StoreError> {
-        Ok(Vec::new())
+    fn append(&self, _: &Group, _: Wait) -> Result<(), StoreError> {
+        Ok(())
     }
 
-    async fn events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        let EventOrder::Appended { after } = query.order else { return Ok(Vec::new()) };
+    fn tip(&self) -> i64 {
+        self.events.lock().last().map_or(0, |(seq, _)| *seq)
+    }
+
+    fn tend(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
+        let EventOrder::OldestFirst { after } = query.order else { panic!("{query:?}") };
         let events = self.events.lock();
         let later = events.iter().filter(|(seq, _)| *seq > after).take(query.limit);
         let stored = |(seq, event): &(i64, Arc<Event>)| StoredEvent {
-            position: Position { time: event.time, seq: *seq },
+            seq: *seq,
             json: serde_json::value::to_raw_value(&**event).unwrap(),
         };
-        Ok(later.map(stored).collect())
-    }
-
-    async fn tip(&self) -> Result<i64, StoreError> {
-        Ok(self.events.lock().last().map_or(0, |(seq, _)| *seq))
+        let events: Vec<_> = later.map(stored).collect();
+        Ok(EventPage { reached: events.last().map_or(after, |last| last.seq), more: false, events })
     }
 }
 
@@ -82,9 +86,7 @@ static START: LazyLock<i64> = LazyLock::new(|| {
 });
 
 fn output(minute: i64, key: &str, model: &str, input: u64, cost: Option<u64>) -> Event {
-    let opening = Record::Opened(Arc::new(opening("r")));
-    let mut event = Event::from_record(&opening, "edge-1");
-    event.time = Timestamp::from_micros((*START + minute * 60) * 1_000_000);
+    let mut event = event((*START + minute * 60) * 1_000_000);
     event.phase = Phase::Output;
     event.key.id = format!("ak_{key}");
     event.key.name = key.into();
@@ -111,8 +113,8 @@ impl World {
         Arc::new(SqliteUsage::open(Arc::new(DataDir::open(self.dir.path()).unwrap())).unwrap())
     }
 
-    async fn start(&self, lag_max: usize) -> Usage {
-        let (usage, summing) = Usage::start(self.store(), self.log.clone(), self.log.follow(lag_max)).await.unwrap();
+    async fn start(&self) -> Usage {
+        let (usage, summing) = Usage::start(self.store(), self.log.clone(), self.log.follow()).await.unwrap();
         *self.summing.lock() = Some(summing);
         usage
     }
@@ -142,7 +144,7 @@ async fn total(usage: &Usage) -> Sums {
 #[tokio::test]
 async fn sums_are_told_apart_by_everything_they_are_kept_by() {
     let world = World::new();
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     let mut refused = output(0, "john", "gpt-4o", 0, None);
     (refused.phase, refused.usage, refused.status) = (Phase::Input, None, Some(403));
     refused.verdict = Verdict::Deny;
@@ -178,9 +180,9 @@ async fn sums_are_told_apart_by_everything_they_are_kept_by() {
 async fn nothing_is_counted_twice_or_not_at_all_whenever_the_process_ends() {
     let world = World::new();
     for round in 0..20 {
-        // Sometimes more is written while nobody runs, sometimes more than a follower can lag behind.
+        // Sometimes more is written while nobody runs.
         world.log.append((0..round % 3).map(|minute| output(minute, "jane", "gpt-4o", 1, Some(1))));
-        let usage = world.start(if round % 2 == 0 { 4 } else { 4096 }).await;
+        let usage = world.start().await;
         world.log.append((0..50).map(|minute| output(minute + round, "john", "gpt-4o", 3, Some(2))));
         if round % 4 != 0 {
             assert_eq!(total(&usage).await, world.log.sums(), "round {round}");
@@ -191,7 +193,7 @@ async fn nothing_is_counted_twice_or_not_at_all_whenever_the_process_ends() {
         }
         world.end(usage, round % 3 == 0).await;
     }
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     assert_eq!(total(&usage).await, world.log.sums());
     assert_eq!(total(&usage).await.requests, 20 * 51 + 19);
 }
@@ -216,7 +218,7 @@ async fn a_batch_that_is_repeated_is_added_once() {
 #[tokio::test]
 async fn a_log_that_lost_its_end_is_summed_again() {
     let world = World::new();
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     world.log.append((0..40).map(|minute| output(minute, "jane", "gpt-4o", 1, Some(1))));
     assert_eq!(total(&usage).await.requests, 40);
     world.end(usage, true).await;
@@ -224,7 +226,7 @@ async fn a_log_that_lost_its_end_is_summed_again() {
     world.log.events.lock().truncate(30);
     world.log.next.store(30, Ordering::SeqCst);
     world.log.append((0..20).map(|minute| output(30 + minute, "john", "gpt-4o", 1, Some(100))));
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     assert_eq!(total(&usage).await, world.log.sums());
     world.end(usage, true).await;
 
@@ -233,7 +235,7 @@ async fn a_log_that_lost_its_end_is_summed_again() {
     world.log.events.lock().pop();
     world.log.next.store(49, Ordering::SeqCst);
     world.log.append([output(49, "mary", "gpt-4o", 1, Some(7))]);
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     assert_eq!((total(&usage).await.requests, total(&usage).await.cost_nano_usd), (50, 30 + 19 * 100 + 7));
     world.end(usage, true).await;
 
@@ -241,7 +243,7 @@ async fn a_log_that_lost_its_end_is_summed_again() {
     world.log.events.lock().clear();
     world.log.next.store(0, Ordering::SeqCst);
     world.log.append([]);
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     assert_eq!(total(&usage).await.requests, 50);
     world.log.append([output(49, "mary", "gpt-4o", 1, Some(7))]);
     assert_eq!(total(&usage).await.requests, 51);
@@ -250,7 +252,7 @@ async fn a_log_that_lost_its_end_is_summed_again() {
 #[tokio::test]
 async fn old_quarter_hours_become_days_and_old_days_end() {
     let world = World::new();
-    let usage = world.start(64).await;
+    let usage = world.start().await;
     let days = |days: i64| days * 24 * 60;
     world
         .log

@@ -102,7 +102,9 @@ pub fn no_secret_in_sinks(world: &World, folder: &Path) {
 fn collect(folder: &Path, sinks: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_file() {
+        if path.is_dir() {
+            collect(&path, sinks);
+        } else if path.is_file() {
             sinks.push((path.display().to_string(), std::fs::read(&path).unwrap()));
         }
     }

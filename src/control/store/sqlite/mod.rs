@@ -1,11 +1,8 @@
-//! The embedded store: two SQLite databases in the data directory.
+//! The embedded store: `keeptrusts.db` in the data directory, an SQLite database.
 //!
-//! `keeptrusts.db` (keys, teams, admin tokens, audit) is small and precious: every commit is synced to disk,
-//! and reads share the writer's thread, so that whoever changed something reads it back. `events.db` is large
-//! and busy: a commit survives the end of the process but waits for the next checkpoint to survive a power
-//! cut, and reads have a connection and thread of their own, so that a long search cannot hold up the ledger.
+//! It is small and precious: every commit is synced to disk, and reads share the writer's thread, so that whoever
+//! changed something reads it back. Events are not in it; see `segments`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,11 +10,10 @@ use rusqlite::Connection;
 
 use crate::control::data_dir::DataDir;
 use crate::domain::KeyDigest;
-use crate::journal::Event;
 
 use super::{
-    AdminToken, AdminTokenRemoval, Audit, EventQuery, EventStore, Key, KeyQuery, KeyStore, NotedUse, Page, Revocation,
-    Rotation, StoreError, StoredEvent, Team, TeamRemoval,
+    AdminToken, AdminTokenRemoval, Audit, Key, KeyQuery, KeyStore, NotedUse, Page, Revocation, Rotation, StoreError,
+    Team, TeamRemoval,
 };
 pub(crate) use usage::SqliteUsage;
 use worker::Worker;
@@ -29,26 +25,20 @@ mod secrets;
 mod teams;
 mod admin_tokens;
 mod audit;
-mod events;
 mod usage;
 mod meta; // facts about the installation
 
 pub(crate) struct SqliteStore {
     keys: Worker,
-    events: Worker,
-    search: Worker,
-    // Nobody else may open the databases while they are in use.
+    // Nobody else may open the database while it is in use.
     _data_dir: Arc<DataDir>,
 }
 
 impl SqliteStore {
-    /// Opens the databases, or makes them, and brings them to the present schema.
+    /// Opens the database, or makes it, and brings it to the present schema.
     pub(crate) fn open(data_dir: Arc<DataDir>) -> Result<Self, StoreError> {
-        let path = data_dir.path();
-        let keys = Worker::start("store-keys", open::keys(path)?)?;
-        let events = Worker::start("store-events", open::events(path)?)?;
-        let search = Worker::start("store-search", open::search(path)?)?;
-        Ok(Self { keys, events, search, _data_dir: data_dir })
+        let keys = Worker::start("store-keys", open::keys(data_dir.path())?)?;
+        Ok(Self { keys, _data_dir: data_dir })
     }
 }
 
@@ -144,33 +134,9 @@ impl KeyStore for SqliteStore {
     }
 }
 
-#[async_trait]
-impl EventStore for SqliteStore {
-    async fn append(&self, events: Arc<[Arc<Event>]>) -> Result<Vec<i64>, StoreError> {
-        self.events.call(move |db| events::append(db, &events)).await
-    }
-
-    async fn events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        self.search.call(move |db| events::search(db, &query)).await
-    }
-
-    async fn tip(&self) -> Result<i64, StoreError> {
-        self.search.call(|db| events::tip(db)).await
-    }
-}
-
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::OperationInterrupted) => Self::TooSlow,
-            _ => Self::Failed(error.into()),
-        }
-    }
-}
-
-impl StoreError {
-    fn at(path: &Path, error: std::io::Error) -> Self {
-        Self::Failed(format!("{}: {error}", path.display()).into())
+        Self::Failed(error.into())
     }
 }
 

@@ -9,12 +9,10 @@ use crate::control::data_dir::private_file;
 use crate::control::store::StoreError;
 
 const KEYS_FILE: &str = "keeptrusts.db";
-const EVENTS_FILE: &str = "events.db";
 const USAGE_FILE: &str = "usage.db";
 
 /// Each text brings the schema one version up. They are never changed once released, only added to.
 const KEYS_SCHEMA: [&str; 2] = [include_str!("keys_1.sql"), include_str!("keys_2.sql")];
-const EVENTS_SCHEMA: [&str; 1] = [include_str!("events_1.sql")];
 const USAGE_SCHEMA: [&str; 1] = [include_str!("usage_1.sql")];
 
 /// How long a connection waits for another one, such as an operator's `sqlite3`, before it fails.
@@ -29,25 +27,6 @@ pub(super) fn keys(data_dir: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
-/// `events.db`, for appending.
-pub(super) fn events(data_dir: &Path) -> Result<Connection, StoreError> {
-    let mut db = writable(&data_dir.join(EVENTS_FILE), "NORMAL")?;
-    migrate(&mut db, &EVENTS_SCHEMA)?;
-    Ok(db)
-}
-
-/// `events.db`, for reading.
-pub(super) fn search(data_dir: &Path) -> Result<Connection, StoreError> {
-    read_only(&data_dir.join(EVENTS_FILE))
-}
-
-fn read_only(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(BUSY_TIME_MAX)?;
-    Ok(db)
-}
-
 /// `usage.db`, for reading and writing.
 pub(super) fn usage(data_dir: &Path) -> Result<Connection, StoreError> {
     let mut db = writable(&data_dir.join(USAGE_FILE), "NORMAL")?;
@@ -57,7 +36,10 @@ pub(super) fn usage(data_dir: &Path) -> Result<Connection, StoreError> {
 
 /// `usage.db`, for reading.
 pub(super) fn usage_for_reading(data_dir: &Path) -> Result<Connection, StoreError> {
-    read_only(&data_dir.join(USAGE_FILE))
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(data_dir.join(USAGE_FILE), flags)?;
+    db.busy_timeout(BUSY_TIME_MAX)?;
+    Ok(db)
 }
 
 fn writable(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {

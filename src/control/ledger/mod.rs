@@ -1,0 +1,297 @@
+//! Journal → durable events → whoever follows.
+//!
+//! One thread takes what has gathered in the journal, makes JSON of it and appends it to the log, a group at a time. While
+//! the store fails, the group in hand is kept and tried again; the journal's bounded queue then fills, and the gateway
+//! refuses requests it could not record. No record is lost while the process runs, and none waits in unbounded memory.
+//! Followers are told how far the log reaches and read it themselves, so none of them can hold up the ledger.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use uuid::{Builder, Uuid};
+
+use crate::domain::Timestamp;
+use crate::journal::{EventWriter, Metrics, Record, Records, Waited};
+
+use super::now;
+use super::store::{EventStore, Group, Part, Wait};
+use super::usage::Summing;
+
+/// The most events one group holds.
+const GROUP_MAX: usize = 1024;
+/// How long a group waits for more records before it is written.
+const GROUP_WINDOW: Duration = Duration::from_millis(5);
+/// How long after the last record the ledger looks for more by itself, a window at a time. Only then it wants to be woken.
+const DOZE: Duration = Duration::from_secs(1);
+/// How often the store is given time for what is due.
+const TEND_PERIOD: Duration = Duration::from_secs(1);
+/// The pauses between attempts while the store fails: doubled from the first to the last.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often a waiting ledger looks whether it is to give up.
+const GIVE_UP_LOOK: Duration = Duration::from_millis(10);
+/// How long a writer that is to give up may take to notice; one that hangs in a disk does not.
+const GIVE_UP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The running ledger.
+pub struct Ledger {
+    tip: watch::Receiver<i64>,
+    state: Arc<State>,
+    writer: Thread,
+    /// Tells how many records were given up.
+    ended: oneshot::Receiver<usize>,
+    /// Sums up what is written, to its end.
+    summing: Option<Summing>,
+}
+
+#[derive(Default)]
+struct State {
+    gives_up: AtomicBool,
+    /// Records that were taken from the journal and are not durable yet.
+    in_hand: AtomicUsize,
+}
+
+/// Records that could not be made durable before the process had to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwritten(pub usize);
+
+impl Ledger {
+    /// Begins to drain `records` on a thread of its own.
+    pub(super) fn start(
+        store: Arc<dyn EventStore>,
+        records: Records,
+        metrics: Arc<Metrics>,
+        gateway: &str,
+    ) -> std::io::Result<Self> {
+        let (tell, tip) = watch::channel(store.tip());
+        let (end, ended) = oneshot::channel();
+        let state = Arc::new(State::default());
+        let writer = Writer {
+            store,
+            records,
+            metrics,
+            tell,
+            state: state.clone(),
+            events: EventWriter::new(gateway),
+            taken: Vec::with_capacity(GROUP_MAX),
+            group: Group::default(),
+            random: vec![0; GROUP_MAX * RANDOM_BYTES],
+            busy_at: Instant::now(),
+            tended_at: Instant::now(),
+            is_failing: false,
+        };
+        let run = move || {
+            // Nobody waits for the end any more if this fails.
+            let _ = end.send(writer.run());
+        };
+        let thread = thread::Builder::new().name("ledger".into()).spawn(run)?;
+        Ok(Self { tip, state, writer: thread.thread().clone(), ended, summing: None })
+    }
+
+    /// How far the log reaches. Closed when the ledger has ended.
+    pub(super) fn tip(&self) -> &watch::Receiver<i64> {
+        &self.tip
+    }
+
+    /// What is to see the last event before the ledger is finished.
+    pub(super) fn sum(&mut self, summing: Summing) {
+        self.summing = Some(summing);
+    }
+
+    /// Waits until every journal is gone and all they held is durable, but no longer than `patience`.
+    pub async fn finish(self, patience: Duration) -> Result<(), Unwritten> {
+        let Self { tip: _, state, writer, mut ended, summing } = self;
+        let begun = Instant::now();
+        let lost = loop {
+            // It may be waiting for records, and the last journal goes without a word.
+            writer.unpark();
+            match timeout(GIVE_UP_LOOK, &mut ended).await {
+                Ok(lost) => break lost.unwrap_or(0),
+                Err(_elapsed) if begun.elapsed() < patience => {}
+                Err(_elapsed) if begun.elapsed() < patience + GIVE_UP_PATIENCE => {
+                    state.gives_up.store(true, Ordering::Relaxed);
+                }
+                Err(_elapsed) => break state.in_hand.load(Ordering::Relaxed).max(1),
+            }
+        };
+        if let Some(summing) = summing {
+            summing.finish().await;
+        }
+        if lost == 0 { Ok(()) } else { Err(Unwritten(lost)) }
+    }
+}
+
+struct Writer {
+    store: Arc<dyn EventStore>,
+    records: Records,
+    metrics: Arc<Metrics>,
+    tell: watch::Sender<i64>,
+    state: Arc<State>,
+    events: EventWriter,
+    /// Records that were taken from the journal and are not durable yet.
+    taken: Vec<Record>,
+    /// The same, as events.
+    group: Group,
+    /// For the ids of one group.
+    random: Vec<u8>,
+    /// When there was something to write.
+    busy_at: Instant,
+    tended_at: Instant,
+    is_failing: bool,
+}
+
+/// What is random in an event's id, in bytes.
+const RANDOM_BYTES: usize = 10;
+
+impl Writer {
+    /// Returns once every journal is gone and everything is durable, or given up: how much that was.
+    fn run(mut self) -> usize {
+        while self.gather() {
+            self.make_events();
+            if !self.append() {
+                return self.abandon();
+            }
+            self.records.done(self.taken.len());
+            self.taken.clear();
+            self.state.in_hand.store(0, Ordering::Relaxed);
+            self.busy_at = Instant::now();
+            self.tell.send_replace(self.group.next_seq() - 1);
+        }
+        0
+    }
+
+    /// Takes what has gathered in the journal; false if there will be no more.
+    fn gather(&mut self) -> bool {
+        loop {
+            self.tend();
+            // Records of a busy time find the ledger at its next look; only the first after a pause wakes it.
+            let dozes = self.busy_at.elapsed() < DOZE;
+            let waited =
+                if dozes { self.records.wait(GROUP_MAX, GROUP_WINDOW) } else { self.records.wait(1, TEND_PERIOD) };
+            match waited {
+                Waited::Closed => return false,
+                Waited::InVain => {}
+                Waited::Records => {
+                    if !dozes {
+                        self.records.wait(GROUP_MAX, GROUP_WINDOW);
+                    }
+                    let taken = self.records.take(&mut self.taken, GROUP_MAX);
+                    self.state.in_hand.store(taken, Ordering::Relaxed);
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn make_events(&mut self) {
+        // Without new random bytes the old ones still tell events apart, by their time and place.
+        let _ = getrandom::fill(&mut self.random[..self.taken.len() * RANDOM_BYTES]);
+        self.group.begin(self.store.tip() + 1);
+        for (place, (record, random)) in self.taken.iter().zip(self.random.chunks_exact(RANDOM_BYTES)).enumerate() {
+            let seq = self.group.next_seq();
+            let (time, part) = match record {
+                Record::Opened(opening) if opening.refusal.is_none() => {
+                    opening.number.set(seq);
+                    (opening.time, Part::Opens)
+                }
+                Record::Opened(opening) => (opening.time, Part::Whole),
+                Record::Closed(closing) => {
+                    (closing.time, closing.opening.number.get().map_or(Part::Whole, Part::Closes))
+                }
+            };
+            self.events.write(record, id(time, place, random), seq, &mut self.group.json);
+            self.group.add(time, part);
+        }
+    }
+
+    /// Appends until the store has done it; false if it is to give up.
+    fn append(&mut self) -> bool {
+        let mut pause = RETRY_PAUSE_MIN;
+        loop {
+            let begun = Instant::now();
+            match self.store.append(&self.group, Wait::Process) {
+                Ok(()) => {
+                    self.metrics.journal_committed(begun.elapsed());
+                    if std::mem::take(&mut self.is_failing) {
+                        log::info!("events are being written again");
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_failing, true) {
+                        log::error!("failed to write events, trying again until it succeeds: {error}");
+                    }
+                    if !self.pause(pause) {
+                        return false;
+                    }
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Waits between two attempts; false if it is to give up.
+    fn pause(&self, pause: Duration) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < pause {
+            if self.state.gives_up.load(Ordering::Relaxed) {
+                return false;
+            }
+            thread::sleep(GIVE_UP_LOOK);
+        }
+        true
+    }
+
+    fn tend(&mut self) {
+        if self.tended_at.elapsed() < TEND_PERIOD {
+            return;
+        }
+        self.tended_at = Instant::now();
+        if let Err(error) = self.store.tend(now())
+            && !std::mem::replace(&mut self.is_failing, true)
+        {
+            log::error!("failed to look after the event log: {error}");
+        }
+    }
+
+    /// Counts what is lost.
+    fn abandon(mut self) -> usize {
+        let mut lost = self.taken.len();
+        loop {
+            self.taken.clear();
+            match self.records.take(&mut self.taken, GROUP_MAX) {
+                0 => break,
+                more => lost += more,
+            }
+        }
+        self.metrics.journal_dropped(lost);
+        lost
+    }
+}
+
+/// A UUID of version 7: the event's time, its place among the group's events, and random bits.
+fn id(time: Timestamp, place: usize, random: &[u8]) -> Uuid {
+    let mut bits = [0; RANDOM_BYTES];
+    bits.copy_from_slice(random);
+    bits[..2].copy_from_slice(&(place as u16).to_be_bytes());
+    Builder::from_unix_timestamp_millis(u64::try_from(time.as_micros() / 1000).unwrap_or(0), &bits).into_uuid()
+}
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records could not be written to the event log in time and are lost", self.0)
+    }
+}
+
+impl std::error::Error for Unwritten {}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod pace;

@@ -1,0 +1,233 @@
+//! The one writer: groups become lines, lines become durable, full segments are followed by new ones.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::control::store::{Group, Part, Wait};
+use crate::domain::Timestamp;
+
+use super::Limits;
+use super::head::{Head, HeadFile};
+use super::line::{self, Chain};
+use super::recover::{self, End, Found};
+use super::segment::{Header, Segment};
+
+/// How long an event that nobody waits for may be without being on disk.
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    folder: PathBuf,
+    limits: Limits,
+    file: File,
+    /// The oldest first; the last one is being written.
+    segments: Vec<Arc<Segment>>,
+    /// How much of the last segment holds whole groups.
+    bytes: u64,
+    end: End,
+    head_file: HeadFile,
+    head: Option<Head>,
+    synced_at: Instant,
+    /// Whether there may be more in the file than `bytes`: the rest of a write that failed.
+    is_torn: bool,
+    /// The lines of the group in hand.
+    lines: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn start(folder: &Path, limits: Limits, found: Found, now: Timestamp) -> io::Result<Self> {
+        let Found { mut segments, mut end, is_sealed, head } = found;
+        let (file, bytes) = match segments.last().filter(|_| !is_sealed) {
+            Some(last) => (OpenOptions::new().write(true).open(&last.path)?, last.bytes()),
+            None => {
+                let pruned_through = segments.last().map_or(0, |last| last.header.pruned_through);
+                let (file, segment) = begin(folder, &mut end, pruned_through, now)?;
+                let bytes = segment.bytes();
+                segments.push(segment);
+                (file, bytes)
+            }
+        };
+        let head_file = HeadFile::open(folder)?;
+        let synced_at = Instant::now();
+        let folder = folder.into();
+        Ok(Self {
+            folder,
+            limits,
+            file,
+            segments,
+            bytes,
+            end,
+            head_file,
+            head,
+            synced_at,
+            is_torn: false,
+            lines: Vec::new(),
+        })
+    }
+
+    pub(super) fn tip(&self) -> i64 {
+        self.end.tip
+    }
+
+    pub(super) fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// Writes a group, all of it or nothing. True if a new segment was begun for it.
+    pub(super) fn append(&mut self, group: &Group, wait: Wait, now: Timestamp) -> io::Result<bool> {
+        let last = group.next_seq() - 1;
+        if last <= self.end.tip {
+            return Ok(false);
+        }
+        if group.first_seq != self.end.tip + 1 {
+            let (first, tip) = (group.first_seq, self.end.tip);
+            return Err(io::Error::other(format!("a group begins with event {first}, but the log ends with {tip}")));
+        }
+        let is_new = self.bytes >= self.limits.segment_bytes;
+        if is_new {
+            self.rotate(now)?;
+        }
+        let chain = self.seal(group);
+        self.write(wait)?;
+        self.bytes += self.lines.len() as u64;
+        self.end.tip = last;
+        self.end.chain = chain;
+        for (seq, row) in (group.first_seq..).zip(&group.rows) {
+            self.end.newest = self.end.newest.max(row.time);
+            match row.part {
+                Part::Whole => {}
+                Part::Opens => _ = self.end.open.insert(seq),
+                Part::Closes(input) => _ = self.end.open.remove(&input),
+            }
+        }
+        if let Some(segment) = self.segments.last() {
+            segment.grow(self.bytes);
+        }
+        Ok(is_new)
+    }
+
+    /// Makes lines of a group's events; the seal of the last.
+    fn seal(&mut self, group: &Group) -> Chain {
+        self.lines.clear();
+        let mut chain = self.end.chain;
+        let mut begin = 0;
+        for row in &group.rows {
+            chain = line::seal(&mut self.lines, &group.json[begin..row.end], chain);
+            begin = row.end;
+        }
+        chain
+    }
+
+    fn write(&mut self, wait: Wait) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.bytes)?;
+            self.is_torn = false;
+        }
+        self.is_torn = true;
+        self.file.write_all_at(&self.lines, self.bytes)?;
+        if wait == Wait::Disk {
+            self.file.sync_data()?;
+        }
+        self.is_torn = false;
+        Ok(())
+    }
+
+    /// Does what is due; true if segments came or went.
+    pub(super) fn tend(&mut self, now: Timestamp) -> io::Result<bool> {
+        let written = Head { seq: self.end.tip, chain: self.end.chain };
+        if self.head != Some(written) && self.synced_at.elapsed() >= SYNC_PERIOD {
+            self.sync()?;
+        }
+        let is_due = self.segments.last().is_some_and(|last| {
+            let is_old = now >= last.header.created_at.saturating_add(self.limits.segment_age());
+            let is_empty = self.bytes <= last.events_at;
+            is_old && !is_empty || self.expired(now) > last.header.pruned_through
+        });
+        if is_due {
+            self.rotate(now)?;
+        }
+        Ok(is_due)
+    }
+
+    /// Everything that was written is on disk, and the head says so.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.synced_at = Instant::now();
+        self.file.sync_data()?;
+        let head = Head { seq: self.end.tip, chain: self.end.chain };
+        self.head_file.write(head)?;
+        self.head = Some(head);
+        Ok(())
+    }
+
+    /// Ends the present segment and begins the next one, which says what retention removes; then removes it.
+    fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
+        self.sync()?;
+        let through = self.expired(now);
+        let present = self.segments.last().filter(|last| self.bytes <= last.events_at).cloned();
+        let mut end = self.end.clone();
+        if let Some(empty) = &present {
+            // It holds nothing and is replaced by one of the same name.
+            end.chain = empty.header.previous;
+        }
+        let (file, segment) = begin(&self.folder, &mut end, through, now)?;
+        if present.is_some() {
+            self.segments.pop();
+        }
+        self.bytes = segment.bytes();
+        self.file = file;
+        self.end = end;
+        self.segments.push(segment);
+        let before = self.segments.len();
+        if let Err(error) = recover::remove_pruned(&mut self.segments, through) {
+            // The next start tries again.
+            log::error!("failed to remove old segments of the event log: {error}");
+        }
+        let removed = before - self.segments.len();
+        if removed > 0 {
+            log::info!("events up to {through} have been removed from the log by its retention ({removed} segments)");
+        }
+        Ok(())
+    }
+
+    /// Up to which event the log may forget: whole segments that are too old, or too many.
+    fn expired(&self, now: Timestamp) -> i64 {
+        let keep_from = self.limits.retention.map(|retention| now.saturating_sub(retention));
+        let mut total: u64 = self.segments.iter().map(|segment| segment.bytes()).sum();
+        let mut through = self.segments.last().map_or(0, |last| last.header.pruned_through);
+        let after = self.segments.iter().skip(1).map(|next| (next.header.first_seq, next.header.newest));
+        let after = after.chain([(self.end.tip + 1, self.end.newest)]);
+        for (segment, (next_seq, newest)) in self.segments.iter().zip(after) {
+            let is_empty = next_seq == segment.header.first_seq;
+            let is_old = keep_from.is_some_and(|from| newest < from);
+            let is_much = self.limits.bytes_max.is_some_and(|most| total + self.limits.segment_bytes > most);
+            if is_empty || !is_old && !is_much {
+                break;
+            }
+            total -= segment.bytes();
+            through = through.max(next_seq - 1);
+        }
+        through
+    }
+}
+
+/// Begins a segment after what the log holds.
+fn begin(folder: &Path, end: &mut End, pruned_through: i64, now: Timestamp) -> io::Result<(File, Arc<Segment>)> {
+    let open = end.open.iter().copied().collect();
+    let header = Header::new(end.tip + 1, now, end.newest, end.chain, pruned_through, open);
+    let (line, chain) = header.seal()?;
+    let path = Segment::path(folder, header.first_seq);
+    // Under another name until it is whole: a crash leaves no segment without a header.
+    let unfinished = path.with_extension("new");
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all_at(&line, 0)?;
+    file.sync_data()?;
+    fs::rename(&unfinished, &path)?;
+    File::open(folder)?.sync_all()?;
+    end.chain = chain;
+    let bytes = line.len() as u64;
+    Ok((file, Segment::new(path, header, bytes, bytes)))
+}
