@@ -9,7 +9,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,12 +23,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::catalog::CurrentCatalog;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Listeners};
 use crate::control;
 use crate::control::{Control, Ledger, OpenError};
 use crate::domain::KeyText;
 use crate::gateway::{Door, Gateway, UnderWay};
 use crate::journal::{Journal, Metrics};
+use crate::listen::{self, CurrentIdentity, Gate};
 use crate::telemetry::{Health, scrape_routes};
 
 mod reload; // what takes effect while the process runs, and what needs a start
@@ -53,8 +53,8 @@ const OFFICE_DEADLINE: Duration = Duration::from_secs(5);
 /// Where the first start leaves the admin token it made.
 const FIRST_ADMIN_TOKEN: &str = "first-admin-token";
 
-/// Completes when a desk is to be closed.
-type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Becomes true when a desk is to be closed, or gone.
+type Closing = watch::Receiver<bool>;
 
 /// A running gateway with its embedded control plane.
 pub struct App {
@@ -88,8 +88,8 @@ pub enum StartError {
     Runtime(io::Error),
 }
 
-/// The listeners, bound before anything else is done: a taken port is told at once.
-struct Listeners {
+/// The sockets, bound before anything else is done: a taken port is told at once.
+struct Sockets {
     edge: TcpListener,
     admin: TcpListener,
     metrics: TcpListener,
@@ -98,8 +98,8 @@ struct Listeners {
 impl App {
     /// Starts everything `config` asks for; requests are taken when this returns. `load` reads it again later.
     pub fn start(config: Config, load: Load) -> Result<Self, StartError> {
-        let listeners = Listeners::bind(&config.listen)?;
-        let listen = listeners.addresses(&config.listen);
+        let sockets = Sockets::bind(&config.listen)?;
+        let listen = sockets.addresses(&config.listen);
         let office = runtime("office", OFFICE_THREADS)?;
         // From now on a SIGHUP does not end the process.
         let hangups = office.block_on(async { signal(SignalKind::hangup()) }).map_err(StartError::Runtime)?;
@@ -112,7 +112,8 @@ impl App {
         let health = Arc::new(Health::default());
         let data_dir = config.data_dir.clone();
         let settings = control::Settings { data_dir: data_dir.clone(), gateway: config.gateway.shared() };
-        let fixed = Fixed::new(&config, listen);
+        let identities = Listeners::<Arc<CurrentIdentity>>::default();
+        let fixed = Fixed::new(&config, listen, identities.clone());
         let reading = fixed.reading(config);
         let again = reload::again(load, fixed, metrics.clone(), health.clone());
         let control = office.block_on(Control::open(settings, reading, again, metrics, records));
@@ -124,16 +125,20 @@ impl App {
         }
 
         let scrape = scrape_routes(journal.clone(), health.clone());
-        let metrics = Desk::open("metrics", &office, listeners.metrics, |listener, closing| async move {
-            axum::serve(listener, scrape).with_graceful_shutdown(closing).await
+        let identity = identities.metrics.clone();
+        let metrics = Desk::open("metrics", &office, sockets.metrics, identity, |gate, closing| async move {
+            listen::serve(gate, scrape, closing).await;
+            Ok(())
         })?;
-        let admin =
-            Desk::open("admin API", &office, listeners.admin, |listener, closing| admin.serve(listener, closing))?;
+        let identity = identities.admin.clone();
+        let admin = Desk::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {
+            admin.serve(gate, async move { listen::until_closing(&mut closing).await })
+        })?;
 
         let gateway = Gateway::new(catalog.clone(), journal, pepper);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
-        serve_edge(&edge, gateway, listeners.edge, &listen, stopped);
+        serve_edge(&edge, Door::new(gateway, identities.edge), sockets.edge, &listen, stopped);
 
         info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
         Ok(Self { listen, health, stop_edge, under_way, catalog, edge, metrics, ledger, admin, office })
@@ -203,14 +208,8 @@ async fn drained(under_way: &UnderWay, deadline: Duration, hurry: impl Future<Ou
 }
 
 /// Hands the edge's listener to Pingora and lets it serve.
-fn serve_edge(
-    runtime: &Runtime,
-    gateway: Gateway,
-    listener: TcpListener,
-    listen: &Listen,
-    stopped: watch::Receiver<bool>,
-) {
-    let mut service = Service::new("edge".to_owned(), Door::new(gateway));
+fn serve_edge(runtime: &Runtime, door: Door, listener: TcpListener, listen: &Listen, stopped: watch::Receiver<bool>) {
+    let mut service = Service::new("edge".to_owned(), door);
     let address = listen.edge.to_string();
     service.add_tcp(&address);
     let mut fds = Fds::new();
@@ -243,24 +242,21 @@ fn hand_over(token: &KeyText, data_dir: &Path) -> io::Result<()> {
 }
 
 impl Desk {
-    /// Lets `serve` answer on `listener` until the desk is closed.
+    /// Lets `serve` answer on `listener`, under `identity`, until the desk is closed.
     fn open<F>(
         name: &'static str,
         office: &Runtime,
         listener: TcpListener,
-        serve: impl FnOnce(tokio::net::TcpListener, Closing) -> F,
+        identity: Arc<CurrentIdentity>,
+        serve: impl FnOnce(Gate, Closing) -> F,
     ) -> Result<Self, StartError>
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let (stop, mut stopped) = watch::channel(false);
-        let closing: Closing = Box::pin(async move {
-            // An error means that the desk is gone, which closes it as well.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        });
+        let (stop, closing) = watch::channel(false);
         let _in_office = office.enter();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Runtime)?;
-        Ok(Self { name, stop, serving: office.spawn(serve(listener, closing)) })
+        Ok(Self { name, stop, serving: office.spawn(serve(Gate::new(listener, identity), closing)) })
     }
 
     async fn close(self) {
@@ -275,7 +271,7 @@ impl Desk {
     }
 }
 
-impl Listeners {
+impl Sockets {
     fn bind(listen: &Listen) -> Result<Self, StartError> {
         let bind = |what, address: SocketAddr| {
             let bound = TcpListener::bind(address).and_then(|listener| {

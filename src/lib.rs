@@ -11,6 +11,9 @@ pub mod gateway; // hot: one request's journey, no I/O but HTTP
 pub mod control; // cold: the store, what is published from it, the ledger, the admin API
 pub mod mock_provider; // beside both: the pretend provider behind `kt demo`, tests and load tests
 
+// What the planes stand on.
+pub mod listen; // connections as they arrive: plain or TLS, how many, how long
+
 // Windows: where the planes meet.
 pub mod catalog; // knowledge in: one immutable snapshot, and each key's own state
 pub mod journal; // facts out: one bounded queue of records; metrics and events are made from them

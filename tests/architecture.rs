@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom. A room may use those further down; rooms on one line do not know each other.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["cli"],
     &["app"],
     &["config"],
     &["telemetry"],
     &["gateway", "control", "uplink", "mock_provider"],
+    &["listen"],
     &["catalog"],
     &["journal"],
     &["policy"],

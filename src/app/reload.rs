@@ -8,10 +8,11 @@ use std::time::SystemTime;
 use log::{error, info, warn};
 use tokio::signal::unix::Signal;
 
-use crate::config::{Config, Faults, Listen};
+use crate::config::{Config, Faults, Listen, Listeners};
 use crate::control::{Again, Configured, Reading, Reloader};
 use crate::domain::Name;
 use crate::journal::Metrics;
+use crate::listen::CurrentIdentity;
 use crate::telemetry::{Health, start_log};
 
 /// What `/readyz` calls a configuration that could not be put in force.
@@ -20,7 +21,7 @@ const NOTE: &str = "configuration";
 /// Loads the configuration that the process was started with, as it is written now.
 pub type Load = Box<dyn Fn() -> Result<Config, Faults> + Send + Sync>;
 
-/// What cannot change while the process runs, as it was asked for at its start.
+/// What cannot change while the process runs, as it was asked for at its start; and what the listeners look at.
 pub(super) struct Fixed {
     asked: Listen,
     /// With the ports that the system chose.
@@ -29,11 +30,13 @@ pub(super) struct Fixed {
     gateway: Name,
     upstream_connections_kept: usize,
     journal_capacity: usize,
+    identities: Listeners<Arc<CurrentIdentity>>,
 }
 
 impl Fixed {
-    pub(super) fn new(config: &Config, listen: Listen) -> Self {
+    pub(super) fn new(config: &Config, listen: Listen, identities: Listeners<Arc<CurrentIdentity>>) -> Self {
         Self {
+            identities,
             asked: config.listen,
             listen,
             data_dir: config.data_dir.clone(),
@@ -43,8 +46,11 @@ impl Fixed {
         }
     }
 
-    /// What `config` says, where that can take effect now.
+    /// What `config` says, where that can take effect now. The listeners have their identities from it when this returns.
     pub(super) fn reading(&self, mut config: Config) -> Reading {
+        self.identities.edge.replace(config.identities.edge.take());
+        self.identities.admin.replace(config.identities.admin.take());
+        self.identities.metrics.replace(config.identities.metrics.take());
         let restart = self.differences(&config);
         config.listen = self.listen;
         config.data_dir.clone_from(&self.data_dir);

@@ -22,6 +22,7 @@ use crate::control::admin::{ProblemDocument, SOCKET_FILE};
 use crate::domain::{KeyKind, KeyText};
 
 use super::Error;
+use super::trust::{Greeter, Trust};
 
 const HEADING: &str = "Where the gateway is";
 const TOKEN_VARIABLE: &str = "KEEPTRUSTS_ADMIN_TOKEN";
@@ -36,9 +37,11 @@ pub(super) struct Gateway {
     /// The data directory of a gateway on this machine [default: $STATE_DIRECTORY or ~/.local/share/keeptrusts]
     #[arg(long, global = true, env = "KEEPTRUSTS_DATA_DIR", value_name = "DIR", help_heading = HEADING)]
     data_dir: Option<PathBuf>,
-    /// The admin API's address instead, such as http://127.0.0.1:41003; needs KEEPTRUSTS_ADMIN_TOKEN
+    /// The admin API's address instead, such as https://gateway:41003; needs KEEPTRUSTS_ADMIN_TOKEN
     #[arg(long, global = true, help_heading = HEADING)]
     url: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// A gateway's admin API.
@@ -50,7 +53,7 @@ pub(super) struct Client {
 #[derive(Clone)]
 enum Place {
     Socket(PathBuf),
-    Url { authority: String, address: String, token: KeyText },
+    Url { authority: String, address: String, token: KeyText, greeter: Option<Greeter> },
 }
 
 /// Why a call has no answer. [`From`] makes a command's error of it.
@@ -67,7 +70,7 @@ pub(super) enum CallError {
 impl Gateway {
     pub(super) fn client(&self) -> Result<Client, Error> {
         match &self.url {
-            Some(url) => Client::of_url(url, env::var(TOKEN_VARIABLE).ok()),
+            Some(url) => Client::of_url(url, env::var(TOKEN_VARIABLE).ok(), &self.trust),
             None => {
                 let data_dir = self.data_dir.clone().or_else(|| usual_data_dir(&ProcessEnvironment));
                 let unset = || Error::Usage("HOME is not set: say --data-dir or set KEEPTRUSTS_DATA_DIR".into());
@@ -77,16 +80,14 @@ impl Gateway {
     }
 }
 
-fn place_of(url: &str, token: Option<String>) -> Result<Place, Error> {
+fn place_of(url: &str, token: Option<String>, trust: &Trust) -> Result<Place, Error> {
     let usage = |text: &str| Error::Usage(text.into());
     let uri: Uri = url.parse().map_err(|_| usage("--url is not a URL: write it like http://127.0.0.1:41003"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(usage("--url speaks http only: go through a tunnel (ssh -L 41003:127.0.0.1:41003)"));
-        }
-        _ => return Err(usage("--url begins with http://")),
-    }
+    let (encrypted, usual_port) = match uri.scheme_str() {
+        Some("http") => (false, 80),
+        Some("https") => (true, 443),
+        _ => return Err(usage("--url begins with https:// or http://")),
+    };
     let (Some(authority), "" | "/", None) = (uri.authority(), uri.path(), uri.query()) else {
         return Err(usage("--url has a host and a port and nothing else: http://127.0.0.1:41003"));
     };
@@ -95,8 +96,9 @@ fn place_of(url: &str, token: Option<String>) -> Result<Place, Error> {
     if token.kind() != KeyKind::Admin {
         return Err(Error::Usage(format!("{TOKEN_VARIABLE} holds no admin token: those begin with kt_admin_")));
     }
-    let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-    Ok(Place::Url { authority: authority.as_str().into(), address, token })
+    let greeter = encrypted.then(|| trust.greeter(authority.host())).transpose()?;
+    let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(usual_port));
+    Ok(Place::Url { authority: authority.as_str().into(), address, token, greeter })
 }
 
 impl Client {
@@ -105,8 +107,8 @@ impl Client {
     }
 
     /// `token` is what the environment holds.
-    pub(super) fn of_url(url: &str, token: Option<String>) -> Result<Self, Error> {
-        Ok(Self { place: place_of(url, token)? })
+    pub(super) fn of_url(url: &str, token: Option<String>, trust: &Trust) -> Result<Self, Error> {
+        Ok(Self { place: place_of(url, token, trust)? })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
@@ -147,14 +149,22 @@ impl Client {
                 let request = Request::builder().header(header::HOST, "localhost");
                 exchange(stream, request, method, path, body).await
             }
-            Place::Url { authority, address, token } => {
+            Place::Url { authority, address, token, greeter } => {
                 let connected = connect(TcpStream::connect(address)).await;
-                let stream = connected.map_err(|error| {
-                    CallError::Unreachable(format!("no gateway answers at http://{authority}: {error}"))
-                })?;
+                let stream = connected
+                    .map_err(|error| CallError::Unreachable(format!("no gateway answers at {authority}: {error}")))?;
                 let request = Request::builder().header(header::HOST, authority);
                 let request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
-                exchange(stream, request, method, path, body).await
+                match greeter {
+                    None => exchange(stream, request, method, path, body).await,
+                    Some(greeter) => {
+                        let greeted = connect(greeter.greet(stream)).await;
+                        let stream = greeted.map_err(|error| {
+                            CallError::Unreachable(format!("no gateway to be trusted answers at {authority}: {error}"))
+                        })?;
+                        exchange(stream, request, method, path, body).await
+                    }
+                }
             }
         }?;
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await) }
@@ -257,11 +267,11 @@ mod tests {
     #[test]
     fn a_url_needs_a_token_and_nothing_else() {
         let token = || KeyText::mint(KeyKind::Admin, getrandom::fill).ok().map(|token| token.expose().to_owned());
-        assert!(place_of("http://127.0.0.1:41003/", token()).is_ok());
-        assert!(place_of("http://127.0.0.1:41003", None).is_err());
-        assert!(place_of("http://127.0.0.1:41003", Some("kt_admin_short".into())).is_err());
-        for bad in ["127.0.0.1:41003", "https://host", "http://host/v1", "http://host/?q", "nonsense"] {
-            assert!(matches!(place_of(bad, token()), Err(Error::Usage(_))), "{bad}");
+        assert!(place_of("http://127.0.0.1:41003/", token(), &Trust::default()).is_ok());
+        assert!(place_of("https://gateway:41003", None, &Trust::default()).is_err());
+        assert!(place_of("http://127.0.0.1:41003", Some("kt_admin_short".into()), &Trust::default()).is_err());
+        for bad in ["127.0.0.1:41003", "ftp://host", "http://host/v1", "http://host/?q", "nonsense"] {
+            assert!(matches!(place_of(bad, token(), &Trust::default()), Err(Error::Usage(_))), "{bad}");
         }
     }
 

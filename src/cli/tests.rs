@@ -18,8 +18,10 @@ use crate::control::admin::v1::whoami::WhoAmI;
 use crate::control::{Again, Configured, Control, Ledger, Reading, Settings};
 use crate::domain::{KeyKind, KeyText, Verdict};
 use crate::journal::{Journal, KeyIdentity, KeySeries, Metrics, Opening, Record};
+use crate::listen::Gate;
 
 use super::client::{CallError, Client};
+use super::trust::Trust;
 use super::*;
 
 #[test]
@@ -63,7 +65,7 @@ impl Office {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(admin.serve(listener, async { _ = stopped.await }));
+        let serving = tokio::spawn(admin.serve(Gate::new(listener, Arc::default()), async { _ = stopped.await }));
         let token = first_admin_token.map(|token| token.expose().to_owned()).unwrap_or_default();
         Self { dir, token, address, journal, stop, serving, ledger }
     }
@@ -82,7 +84,7 @@ impl Office {
     }
 
     fn by_url(&self, token: &str) -> Result<Client, Error> {
-        Client::of_url(&format!("http://{}", self.address), Some(token.into()))
+        Client::of_url(&format!("http://{}", self.address), Some(token.into()), &Trust::default())
     }
 
     fn record(&self, request_id: &str) {

@@ -32,7 +32,17 @@ pub(super) enum Reference {
 
 /// Reads `api_key` of `provider`.
 pub(super) fn reference(provider: &Section<'_>, directory: &Path) -> Option<Placed<Reference>> {
-    provider.secret_section("api_key", EXPECTED, |api_key| {
+    reference_at(provider, "api_key", EXPECTED, directory)
+}
+
+/// Reads where something secret is that `name` stands for; `expected` is said where it is written wrongly.
+pub(super) fn reference_at(
+    section: &Section<'_>,
+    name: &'static str,
+    expected: &str,
+    directory: &Path,
+) -> Option<Placed<Reference>> {
+    section.secret_section(name, expected, |api_key| {
         let written = ["env", "file", "credential"].map(|name| api_key.has(name));
         let found = [
             api_key.optional("env", variable_name).map(|name| name.value),
@@ -42,7 +52,7 @@ pub(super) fn reference(provider: &Section<'_>, directory: &Path) -> Option<Plac
             api_key.optional("credential", credential_name).map(|name| name.value),
         ];
         if api_key.is_present() && written.into_iter().filter(|&written| written).count() != 1 {
-            api_key.report().fault(api_key.place(), EXPECTED);
+            api_key.report().fault(api_key.place(), expected);
             return None;
         }
         let reference = found.into_iter().flatten().next()?;
@@ -53,6 +63,12 @@ pub(super) fn reference(provider: &Section<'_>, directory: &Path) -> Option<Plac
 impl Reference {
     /// The credential itself, and a warning if it is not kept well.
     pub(super) fn resolve(&self, environment: &dyn Environment) -> Result<(Secret, Option<&'static str>), String> {
+        let (text, warning) = self.text(environment)?;
+        Ok((checked(&text)?, warning))
+    }
+
+    /// What is there, as it is, and a warning if it is not kept well.
+    pub(super) fn text(&self, environment: &dyn Environment) -> Result<(Secret, Option<&'static str>), String> {
         let (value, warning) = match self {
             Self::Environment(name) => (variable(environment, name)?, None),
             Self::File(path) => {
@@ -67,7 +83,7 @@ impl Reference {
                 (read(&Path::new(&directory).join(name))?, None)
             }
         };
-        Ok((checked(value)?, warning))
+        Ok((Secret::new(value), warning))
     }
 }
 
@@ -105,8 +121,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// `text` as a header can carry it. The line end that editors and `echo` leave is not part of a credential.
-fn checked(text: String) -> Result<Secret, String> {
-    let text = Secret::new(text);
+fn checked(text: &Secret) -> Result<Secret, String> {
     let trimmed = text.expose().trim_end_matches(['\r', '\n']);
     if trimmed.is_empty() {
         return Err("the key is empty".into());

@@ -4,7 +4,6 @@
 //! depends on the environment, the command line, other settings or other files keeps its place, so that
 //! `resolve` can still say where a fault is.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +14,9 @@ use crate::providers::{Azure, BaseUrl, Kind};
 
 use super::credential::{Reference, reference};
 use super::findings::{Placed, Report};
-use super::quantity::{address, choice, count, duration, size};
+use super::quantity::{choice, count, duration, size};
 use super::reader::{Section, read};
+use super::tls::{WrittenListener, listener};
 use super::yaml::Node;
 use super::{Log, files};
 use crate::telemetry::LogFormat;
@@ -30,9 +30,9 @@ const MODEL_CHARS_MAX: usize = 256;
 pub(super) struct Written {
     pub(super) organization: Option<Placed<Name>>,
     pub(super) gateway: Option<Placed<Name>>,
-    pub(super) edge: Option<Placed<SocketAddr>>,
-    pub(super) admin: Option<Placed<SocketAddr>>,
-    pub(super) metrics: Option<Placed<SocketAddr>>,
+    pub(super) edge: WrittenListener,
+    pub(super) admin: WrittenListener,
+    pub(super) metrics: WrittenListener,
     pub(super) data_dir: Option<Placed<PathBuf>>,
     pub(super) providers: Vec<WrittenProvider>,
     pub(super) models: Vec<WrittenModel>,
@@ -81,7 +81,7 @@ impl Written {
         read(report, root, |file| {
             file.required("version", "begin with `version: 1`", version);
             let [edge, admin, metrics] = file
-                .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listen.optional(name, address)));
+                .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listener(listen, name, directory)));
             let path = |text: &str| files::path_from(directory, text);
             let (permissions, access) = file.section("access", |section| (permissions(section), access(section)));
             Self {

@@ -12,17 +12,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
 
 use crate::catalog::{Routing, Settings};
 use crate::domain::{Name, Permissions, PriceTable};
+use crate::listen::Identity;
 use crate::telemetry::LogFormat;
 
 mod resolve; // from what was written to what holds: defaults, environment, references
 mod file; // the configuration as it is written
 mod prices; // the price table as a file
+mod tls; // a listener's address, and where its certificate is
 mod credential; // where a credential is, and fetching it from there
 mod show; // the resolved settings as text, for `kt config show`
 mod reader; // sections of typed settings, with nothing left over
@@ -38,6 +41,7 @@ pub use findings::{Faults, Finding};
 use credential::Reference;
 use file::Written;
 use findings::Report;
+use tls::TlsSource;
 
 /// What `kt demo` uses.
 const DEMO: &str = include_str!("../../conf/demo.yaml");
@@ -51,6 +55,8 @@ pub struct Config {
     /// The name of this gateway in events.
     pub gateway: Name,
     pub listen: Listen,
+    /// Who each listener is to those who connect; none where connections are not encrypted.
+    pub identities: Listeners<Option<Arc<Identity>>>,
     /// May not exist yet.
     pub data_dir: PathBuf,
     pub routing: Routing,
@@ -70,15 +76,19 @@ pub struct Config {
     /// Where the credential of each provider came from, in the order of the providers.
     references: Vec<Option<Reference>>,
     price_source: PriceSource,
+    tls_sources: Listeners<Option<TlsSource>>,
+}
+
+/// Something of each of the three listeners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listeners<T> {
+    pub edge: T,
+    pub admin: T,
+    pub metrics: T,
 }
 
 /// The addresses of the three listeners. Port 0 lets the system choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
-    pub edge: SocketAddr,
-    pub admin: SocketAddr,
-    pub metrics: SocketAddr,
-}
+pub type Listen = Listeners<SocketAddr>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {

@@ -158,6 +158,12 @@ impl<'a> Section<'a> {
         Some(list.into_iter().filter_map(|(place, node)| self.parse_scalar(node, place, &parse)).collect())
     }
 
+    /// Whether settings were written under `name`, and not one value.
+    pub(super) fn is_section(&self, name: &str) -> bool {
+        let member = self.members.iter().find(|member| member.name == name);
+        member.is_some_and(|member| matches!(member.node.value, Value::Mapping(_)))
+    }
+
     /// Whether something was written under `name`, right or wrong.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.iter().any(|member| member.name == name)

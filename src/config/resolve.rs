@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::catalog::{ModelRule, Routing, unmatched};
 use crate::domain::{Name, PriceTable, Secret};
+use crate::listen::Identity;
 use crate::providers::{Azure, BaseUrl, Kind, Provider};
 
 use super::credential::Reference;
@@ -15,7 +16,8 @@ use super::environment::{Environment, non_empty};
 use super::file::{Written, WrittenModel, WrittenProvider, base_url};
 use super::findings::{Place, Placed, Report};
 use super::reader::{nearest, shown};
-use super::{Config, Listen, Overrides, PriceSource, Source, files, prices};
+use super::tls::{TlsSource, WrittenListener};
+use super::{Config, Listen, Listeners, Overrides, PriceSource, Source, files, prices, tls};
 
 const EDGE_PORT: u16 = 41002;
 const ADMIN_PORT: u16 = 41003;
@@ -72,6 +74,7 @@ pub(super) fn resolve(
     let models = models(&written.models, &written.providers, &providers, report);
     let (prices, price_source) = price_table(written.prices.as_ref(), report);
     let routing = Routing { providers, models };
+    let (identities, tls_sources) = identities(&written, environment, report);
     for sentence in unmatched(&written.permissions, &routing, &prices) {
         report.warn(&report.place(0, "access"), sentence);
     }
@@ -79,6 +82,8 @@ pub(super) fn resolve(
         organization: organization.unwrap_or_else(|| own_name("default")),
         gateway: gateway.unwrap_or_else(|| gateway_name(environment)),
         listen: listen(&written, &overrides, report),
+        identities,
+        tls_sources,
         data_dir: data_dir(&written, overrides, environment, report),
         routing,
         prices,
@@ -107,22 +112,40 @@ fn own_name(text: &'static str) -> Name {
 }
 
 fn listen(written: &Written, overrides: &Overrides, report: &Report) -> Listen {
-    let edge = listener("edge", EDGE_PORT, overrides.edge, written.edge.as_ref(), report);
-    let admin = listener("admin", ADMIN_PORT, overrides.admin, written.admin.as_ref(), report);
-    let metrics = listener("metrics", METRICS_PORT, overrides.metrics, written.metrics.as_ref(), report);
+    let edge = listener("edge", EDGE_PORT, overrides.edge, written.edge.address.as_ref(), report);
+    let admin = listener("admin", ADMIN_PORT, overrides.admin, written.admin.address.as_ref(), report);
+    let metrics = listener("metrics", METRICS_PORT, overrides.metrics, written.metrics.address.as_ref(), report);
     for (first, second) in [(&edge, &admin), (&edge, &metrics), (&admin, &metrics)] {
         if collide(first.value, second.value) {
             let text = format!("{} is taken by {}; give each its own port", second.value, first.place.setting);
             report.fault(&second.place, text);
         }
     }
-    for (listener, what) in [(&admin, "the admin API"), (&metrics, "the metrics")] {
-        if !listener.value.ip().is_loopback() {
-            let text = format!("{what} can be reached from other machines at {}, unencrypted", listener.value);
+    for (listener, written, what) in
+        [(&admin, &written.admin, "the admin API"), (&metrics, &written.metrics, "the metrics")]
+    {
+        if !listener.value.ip().is_loopback() && written.tls.is_none() {
+            let text =
+                format!("{what} can be reached from other machines at {}, unencrypted; give it tls", listener.value);
             report.warn(&listener.place, text);
         }
     }
     Listen { edge: edge.value, admin: admin.value, metrics: metrics.value }
+}
+
+fn identities(
+    written: &Written,
+    environment: &dyn Environment,
+    report: &Report,
+) -> (Listeners<Option<Arc<Identity>>>, Listeners<Option<TlsSource>>) {
+    let identity = |listener: &WrittenListener, protocols: &[&str]| {
+        tls::identity(listener.tls.as_ref(), protocols, environment, report).unzip()
+    };
+    let (edge, edge_source) = identity(&written.edge, &["h2", "http/1.1"]);
+    let (admin, admin_source) = identity(&written.admin, &["http/1.1"]);
+    let (metrics, metrics_source) = identity(&written.metrics, &["http/1.1"]);
+    let sources = Listeners { edge: edge_source, admin: admin_source, metrics: metrics_source };
+    (Listeners { edge, admin, metrics }, sources)
 }
 
 fn listener(

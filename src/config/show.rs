@@ -4,12 +4,14 @@
 //! would stand, it says where that came from.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use crate::catalog::ModelRule;
 use crate::providers::Provider;
 
 use super::credential::Reference;
 use super::quantity::{show_duration, show_size};
+use super::tls::TlsSource;
 use super::{Config, LOG_LEVELS, PriceSource, Source};
 
 impl Config {
@@ -30,9 +32,9 @@ impl Config {
         writeln!(out, "organization: {}", quoted(self.organization.as_str()))?;
         writeln!(out, "gateway: {}", quoted(self.gateway.as_str()))?;
         writeln!(out, "listen:")?;
-        writeln!(out, "  edge: {}", quoted(&self.listen.edge.to_string()))?;
-        writeln!(out, "  admin: {}", quoted(&self.listen.admin.to_string()))?;
-        writeln!(out, "  metrics: {}", quoted(&self.listen.metrics.to_string()))?;
+        write_listener(out, "edge", self.listen.edge, self.tls_sources.edge.as_ref())?;
+        write_listener(out, "admin", self.listen.admin, self.tls_sources.admin.as_ref())?;
+        write_listener(out, "metrics", self.listen.metrics, self.tls_sources.metrics.as_ref())?;
         writeln!(out, "data_dir: {}", quoted(&self.data_dir.display().to_string()))?;
         self.write_routing(out)?;
         self.write_prices(out)?;
@@ -103,6 +105,13 @@ impl Config {
         let level = LOG_LEVELS.iter().find(|(_, level)| *level == self.log.level).map_or("", |(word, _)| word);
         writeln!(out, "log:\n  format: {}\n  level: {level}", self.log.format.label())
     }
+}
+
+fn write_listener(out: &mut String, name: &str, address: SocketAddr, tls: Option<&TlsSource>) -> std::fmt::Result {
+    let address = quoted(&address.to_string());
+    let Some(TlsSource { cert, key, client_ca }) = tls else { return writeln!(out, "  {name}: {address}") };
+    writeln!(out, "  {name}:\n    address: {address}\n    tls:\n      cert: {cert}\n      key: {key}")?;
+    client_ca.as_ref().map_or(Ok(()), |client_ca| writeln!(out, "      client_ca: {client_ca}"))
 }
 
 fn write_provider(out: &mut String, provider: &Provider, reference: Option<&Reference>) -> std::fmt::Result {

@@ -27,3 +27,4 @@ mod framing;
 mod money;
 mod crowd;
 mod tls;
+mod listeners;

@@ -16,7 +16,7 @@ use super::office::Office;
 use super::store::{EventStore, KeyStore};
 use super::usage::Usage;
 
-mod serve; // connections: how many, how long, and how they end
+mod serve; // both entrances, and what is done at intervals while they are open
 mod socket; // the socket in the data directory
 mod entrance; // who is asking: the socket's user, or the holder of an admin token
 mod extract; // reading requests, with every fault as a problem document
@@ -53,12 +53,6 @@ fn router(admin: Arc<Admin>) -> Router {
         .fallback(async || Problem::route_unknown())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(admin)
-}
-
-/// Returns once followers are to be let go.
-async fn until_closing(closing: &mut watch::Receiver<bool>) {
-    // Not the guard itself: it must not be held while the caller waits for something else.
-    let _ = closing.wait_for(|closing| *closing).await.map(drop);
 }
 
 #[cfg(test)]

@@ -120,7 +120,8 @@ impl Bench {
     async fn send_by_tcp(&self, request: Request<Body>) -> Response<Body> {
         let admin = &self.control.admin;
         let listen = "127.0.0.1:41003".parse().unwrap();
-        let router = entrance::of_tcp(admin.router.clone(), listen, admin.tokens.clone(), admin.pepper.clone());
+        let router =
+            entrance::of_tcp(admin.router.clone(), listen, Arc::default(), admin.tokens.clone(), admin.pepper.clone());
         TowerToHyperService::new(router).call(request).await.unwrap()
     }
 

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::catalog::{CurrentCatalog, Doorway, Timeouts};
 use crate::journal::Journal;
+use crate::listen::CurrentIdentity;
 use crate::protocol::framing::{Fault, HeadLimits, HeadScan};
 use crate::protocol::route::Line as Asked;
 use crate::protocol::{Dialect, route};
@@ -29,6 +30,7 @@ use crate::protocol::{Dialect, route};
 use super::refusal::Refusal;
 use super::{CONNECTS_MAX, Gateway, respond};
 
+mod greet; // TLS, where the edge has an identity
 mod line; // a connection that gives Pingora one request at a time
 mod caps; // how many connections there may be
 
@@ -43,13 +45,14 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 /// The gateway as a service of connections.
 pub struct Door {
     proxy: Arc<HttpProxy<Gateway>>,
+    identity: Arc<CurrentIdentity>,
     caps: Arc<Caps>,
     journal: Journal,
     catalog: Arc<CurrentCatalog>,
 }
 
 impl Door {
-    pub fn new(gateway: Gateway) -> Self {
+    pub fn new(gateway: Gateway, identity: Arc<CurrentIdentity>) -> Self {
         let (catalog, journal) = (gateway.catalog.clone(), gateway.journal.clone());
         let settings = &catalog.load().settings;
         let conf = ServerConf {
@@ -57,8 +60,10 @@ impl Door {
             max_retries: CONNECTS_MAX,
             ..ServerConf::default()
         };
-        let proxy = Arc::new(http_proxy(&Arc::new(conf), gateway));
-        Self { proxy, caps: Arc::default(), journal, catalog }
+        let mut proxy = http_proxy(&Arc::new(conf), gateway);
+        proxy.h2_options = Some(greet::h2_options());
+        proxy.server_options = Some(greet::server_options(settings.timeouts.keepalive));
+        Self { proxy: Arc::new(proxy), identity, caps: Arc::default(), journal, catalog }
     }
 
     /// Serves a client until one of the two ends the connection.
@@ -141,7 +146,7 @@ impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let address = address(&stream);
         let metrics = self.journal.metrics();
-        let (_, limits) = self.settings();
+        let (Timeouts { header, .. }, limits) = self.settings();
         let place = match self.caps.enter(address, limits.connections_max, limits.connections_per_address_max) {
             Ok(place) => place,
             Err(full) => {
@@ -149,16 +154,22 @@ impl ServerApp for Door {
                     Full::All => "all",
                     Full::Address => "address",
                 });
+                if self.identity.load().is_some() {
+                    // It would cost a greeting to say so.
+                    return None;
+                }
                 let refusal = Refusal::Overloaded("has as many connections as it takes");
                 self.refuse(&mut Line::new(stream), &refusal, Dialect::OpenAi).await;
                 return None;
             }
         };
         metrics.connections(self.caps.count());
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            self.proxy.process_new(stream, shutdown).await;
-        } else {
-            self.serve(Box::new(Line::new(stream)), shutdown).await;
+        match greet::greet(&self.identity, stream, header).await {
+            Some(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
+                self.proxy.process_new(stream, shutdown).await;
+            }
+            Some(stream) => self.serve(Box::new(Line::new(stream)), shutdown).await,
+            None => {}
         }
         drop(place);
         metrics.connections(self.caps.count());

@@ -40,6 +40,9 @@ pub struct Setup {
     pub mock: Settings,
     /// Replaces the providers; `{mock}` stands for the mock's base URL.
     pub providers: Option<String>,
+    /// The listeners, as the configuration has them.
+    pub edge: String,
+    pub admin: String,
     /// Appended to the configuration.
     pub more: String,
     /// Added to the gateway's environment.
@@ -52,14 +55,21 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup =
-            Setup { mock: Settings::default(), providers: None, more: String::new(), environment: Vec::new() };
+        let mut setup = Setup {
+            mock: Settings::default(),
+            providers: None,
+            edge: ANYWHERE.into(),
+            admin: ANYWHERE.into(),
+            more: String::new(),
+            environment: Vec::new(),
+        };
         change(&mut setup);
         let mock = MockProvider::start(setup.mock).await.unwrap();
         let folder = TempDir::new().unwrap();
         let providers = setup.providers.as_deref().unwrap_or(PROVIDERS).replace("{mock}", &mock.base_url());
         let config = folder.path().join("keeptrusts.yaml");
-        std::fs::write(&config, format!("{HEAD}{providers}\n{}\n", setup.more)).unwrap();
+        let listen = format!("listen: {{edge: {}, admin: {}, metrics: {ANYWHERE}}}", setup.edge, setup.admin);
+        std::fs::write(&config, format!("{HEAD}{listen}\n{providers}\n{}\n", setup.more)).unwrap();
         let gateway = Gateway::start_in(&setup.environment, &config, &folder.path().join("data")).await;
         let secrets = vec![OPENAI_CANARY.into(), ANTHROPIC_CANARY.into(), GEMINI_CANARY.into()];
         Self { mock, gateway, is_large: false, secrets, folder }
@@ -180,10 +190,12 @@ pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A port that the system chooses.
+const ANYWHERE: &str = "\"127.0.0.1:0\"";
+
 const HEAD: &str = "version: 1
 organization: acme
 gateway: edge-test
-listen: {edge: \"127.0.0.1:0\", admin: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\"}
 ";
 
 const PROVIDERS: &str = "providers:

@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::control::admin::Admin;
 use crate::control::admin::problem::Problem;
 use crate::control::admin::v1::limit;
-use crate::control::admin::{Admin, until_closing};
 use crate::control::store::{EventFilter, EventOrder, EventPage, EventQuery, PAGE_MAX, StoreError};
+use crate::listen::until_closing;
 
 /// Messages that wait for a follower's connection.
 const WAITING_MAX: usize = 64;

@@ -1,0 +1,48 @@
+//! TLS, where the edge has an identity, and what its clients may do over HTTP/2.
+
+use std::time::Duration;
+
+use log::debug;
+use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::protocols::l4::stream::Stream as Connection;
+use tokio::time::timeout;
+
+use crate::listen::CurrentIdentity;
+
+/// Requests at once on one HTTP/2 connection, and the size of all of a request's headers.
+const H2_STREAMS_MAX: u32 = 100;
+const H2_HEADERS_BYTES_MAX: u32 = 64 * 1024;
+
+pub fn h2_options() -> H2Options {
+    let mut options = default_h2_options();
+    options.max_concurrent_streams(H2_STREAMS_MAX).max_header_list_size(H2_HEADERS_BYTES_MAX);
+    options
+}
+
+pub fn server_options(keepalive: Duration) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(keepalive);
+    options
+}
+
+/// The connection as it is to be read: greeted as the edge's identity of the moment has it, or as it came where there
+/// is none. `None` if the client cannot be greeted within `patience`.
+pub async fn greet(identity: &CurrentIdentity, stream: Stream, patience: Duration) -> Option<Stream> {
+    let Some(identity) = identity.load() else { return Some(stream) };
+    let connection = stream.into_any().downcast::<Connection>().ok()?;
+    let acceptor = Acceptor::from_server_config(identity.tls());
+    match timeout(patience, acceptor.tls_handshake(*connection)).await {
+        Ok(Ok(private)) => Some(Box::new(private)),
+        Ok(Err(error)) => {
+            debug!("a TLS greeting failed: {error}");
+            None
+        }
+        Err(_elapsed) => {
+            debug!("a TLS greeting took too long");
+            None
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! TLS at our own listeners: who is greeted how, and what a reload changes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::harness::{World, chat_body, command};
+
+/// An authority and the directory with what it signed.
+struct Authority {
+    certificate: Certificate,
+    key: KeyPair,
+    folder: TempDir,
+}
+
+struct Client {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self { certificate, key, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Signs a certificate for `localhost` and leaves it and its key as `name.pem` and `name.key`.
+    fn sign(&self, name: &str) -> Client {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.certificate, &self.key).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        let chain = vec![certificate.der().clone()];
+        Client { chain, key: PrivateKeyDer::Pkcs8(key.serialize_der().into()) }
+    }
+
+    /// `tls:` with the certificate called `name`.
+    fn tls(&self, name: &str, more: &str) -> String {
+        let file = |suffix: &str| self.path(&format!("{name}.{suffix}")).display().to_string();
+        format!("tls: {{cert: {}, key: {}{more}}}", file("pem"), file("key"))
+    }
+
+    async fn greet(
+        &self,
+        address: SocketAddr,
+        protocol: &str,
+        client: Option<Client>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let mut config = match client {
+            Some(Client { chain, key }) => builder.with_client_auth_cert(chain, key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![protocol.into()];
+        let stream = TcpStream::connect(address).await?;
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+    }
+}
+
+/// The serial of the certificate that the other side showed.
+fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+async fn exchange(stream: TlsStream<TcpStream>, request: Request<Full<Bytes>>) -> hyper::Result<(StatusCode, String)> {
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let answer = if is_h2 {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        sender.send_request(request).await?
+    } else {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        sender.send_request(request).await?
+    };
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8(body.to_vec()).unwrap()))
+}
+
+fn chat(key: &str, version: Version) -> Request<Full<Bytes>> {
+    let uri = match version {
+        Version::HTTP_2 => "https://localhost/v1/chat/completions",
+        _ => "/v1/chat/completions",
+    };
+    let body = serde_json::to_vec(&chat_body("gpt-4o-mini", true)).unwrap();
+    let request = Request::post(uri).version(version).header("authorization", format!("Bearer {key}"));
+    let request = if version == Version::HTTP_2 { request } else { request.header("host", "localhost") };
+    request.header("content-type", "application/json").body(Full::new(body.into())).unwrap()
+}
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path).header("host", "localhost").body(Full::default()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_speaks_tls_in_both_versions_of_http_and_renews_its_certificate() {
+    let authority = Authority::new();
+    authority.sign("edge");
+    let mut world = World::with(|setup| {
+        setup.edge = format!("{{address: \"127.0.0.1:0\", {}}}", authority.tls("edge", ""));
+    })
+    .await;
+    let key = world.key("jane");
+    let edge = world.gateway.edge;
+    for (protocol, version) in [("http/1.1", Version::HTTP_11), ("h2", Version::HTTP_2)] {
+        let stream = authority.greet(edge, protocol, None).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+        let (status, text) = exchange(stream, chat(&key, version)).await.unwrap();
+        assert!(status == StatusCode::OK && text.ends_with("data: [DONE]\n\n"), "{protocol}: {status} {text}");
+    }
+    // Who asks in plain text gets nothing.
+    let plain = TcpStream::connect(edge).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(plain)).await.unwrap();
+    tokio::spawn(connection);
+    assert!(sender.send_request(get("/healthz")).await.is_err());
+
+    let kept = authority.greet(edge, "http/1.1", None).await.unwrap();
+    let before = shown(&kept);
+    authority.sign("edge");
+    assert_eq!(shown(&authority.greet(edge, "h2", None).await.unwrap()), before, "nothing holds before the reload");
+    world.kt(&["config", "reload"]).succeeded();
+    assert_ne!(shown(&authority.greet(edge, "h2", None).await.unwrap()), before);
+    let (status, _) = exchange(kept, chat(&key, Version::HTTP_11)).await.unwrap();
+    assert_eq!(status, StatusCode::OK, "an old connection goes on");
+
+    // A renewal that went wrong leaves the certificate as it was.
+    std::fs::copy(authority.path("ca.pem"), authority.path("edge.pem")).unwrap();
+    let refused = world.kt(&["config", "reload"]);
+    assert!(refused.stderr().contains("the key does not belong to the certificate"), "{}", refused.stderr());
+    let stream = authority.greet(edge, "http/1.1", None).await.unwrap();
+    assert_eq!(exchange(stream, get("/healthz")).await.unwrap().0, StatusCode::OK);
+    authority.sign("edge");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_lets_in_only_clients_with_a_certificate_where_it_asks_for_one() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    ours.sign("admin");
+    let ca = ours.path("ca.pem").display().to_string();
+    let mut world = World::with(|setup| {
+        let tls = ours.tls("admin", &format!(", client_ca: {ca}"));
+        setup.admin = format!("{{address: \"127.0.0.1:0\", {tls}}}");
+    })
+    .await;
+    world.key("jane");
+    let admin = world.gateway.admin;
+    let known = ours.greet(admin, "http/1.1", Some(ours.sign("client"))).await.unwrap();
+    let (status, text) = exchange(known, get("/v1/whoami")).await.unwrap();
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "greeted, and then asked for an admin token: {text}");
+    for stranger in [None, Some(theirs.sign("client"))] {
+        // In TLS 1.3 a client learns of it when it reads.
+        let refused = match ours.greet(admin, "http/1.1", stranger).await {
+            Ok(stream) => exchange(stream, get("/v1/whoami")).await.is_err(),
+            Err(_) => true,
+        };
+        assert!(refused);
+    }
+    let made = world.kt(&["admin-tokens", "create", "--name", "remote", "--role", "viewer"]).succeeded();
+    let token = made.stdout().trim().to_owned();
+    world.keep_secret(&token);
+    let url = format!("https://localhost:{}", admin.port());
+    let list = |more: &[&str]| {
+        let mut args = vec!["keys", "list", "--json", "--url", &url];
+        args.extend(more);
+        command(&args, &world.data_dir()).env("KEEPTRUSTS_ADMIN_TOKEN", &token).output().unwrap()
+    };
+    let (certificate, key) = (ours.path("client.pem"), ours.path("client.key"));
+    let own = ["--client-cert", certificate.to_str().unwrap(), "--client-key", key.to_str().unwrap()];
+    let listed = list(&[&["--ca", &ca], &own[..]].concat());
+    assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("jane"), "{listed:?}");
+    assert!(!list(&own).status.success(), "an unknown authority is not trusted");
+    assert!(!list(&["--ca", &ca]).status.success(), "without a certificate of one's own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_comes_and_goes_with_a_reload() {
+    let authority = Authority::new();
+    authority.sign("metrics");
+    let world = World::start().await;
+    let metrics = world.gateway.metrics;
+    assert!(authority.greet(metrics, "http/1.1", None).await.is_err());
+    let tls = format!("metrics: {{address: \"127.0.0.1:0\", {}}}", authority.tls("metrics", ""));
+    let mut plain = String::new();
+    world.rewrite(|text| {
+        plain.clone_from(&text);
+        text.replace("metrics: \"127.0.0.1:0\"", &tls)
+    });
+    world.kt(&["config", "reload"]).succeeded();
+    let stream = authority.greet(metrics, "http/1.1", None).await.unwrap();
+    let (status, text) = exchange(stream, get("/metrics")).await.unwrap();
+    assert!(status == StatusCode::OK && text.contains("keeptrusts_build_info"), "{text}");
+    world.rewrite(|_| plain);
+    world.kt(&["config", "reload"]).succeeded();
+    assert!(world.gateway.scrape().contains("keeptrusts_build_info"));
+}
