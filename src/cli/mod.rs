@@ -11,6 +11,7 @@ mod keys; // kt keys create|list|show|update|rotate|revoke|check
 mod teams; // kt teams create|list|show|update|suspend|resume|delete
 mod admin_tokens; // kt admin-tokens create|list|revoke
 mod explain; // kt explain
+mod usage; // kt usage
 mod events; // kt events tail|list
 mod config; // kt config check|show|running|reload
 mod demo; // kt demo
@@ -46,6 +47,8 @@ enum Command {
     AdminTokens(admin_tokens::AdminTokens),
     /// Say which rule would admit or refuse a call
     Explain(explain::Explain),
+    /// Show who used how much, and what it cost
+    Usage(usage::Usage),
     /// Read the audit log, or follow it live
     #[command(arg_required_else_help = true)]
     Events(events::Events),
@@ -91,6 +94,7 @@ impl Cli {
             Command::Teams(teams) => block_on(teams.run()),
             Command::AdminTokens(tokens) => block_on(tokens.run()),
             Command::Explain(explain) => block_on(explain.run()),
+            Command::Usage(usage) => block_on(usage.run()),
             Command::Events(events) => block_on(events.run()),
             Command::Gateway(gateway) => gateway.run(),
             Command::Config(config) => block_on(config.run()),

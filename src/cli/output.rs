@@ -14,8 +14,14 @@ pub(super) const NOTHING: &str = "-";
 
 /// Prints rows under their headings, in aligned columns.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Error> {
+    let rows: Vec<_> = rows.iter().map(|row| row.to_vec()).collect();
+    columns(headings.map(str::to_owned).to_vec(), &rows)
+}
+
+/// The same for as many columns as there are headings.
+pub(super) fn columns(headings: Vec<String>, rows: &[Vec<String>]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    for line in aligned(headings, rows) {
+    for line in aligned(&headings, rows) {
         writeln!(out, "{line}")?;
     }
     Ok(out.flush()?)
@@ -54,13 +60,14 @@ pub(super) fn time(time: Timestamp, local: bool) -> String {
     time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-fn aligned<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Vec<String> {
-    let headings = headings.map(str::to_owned);
-    let lines = || std::iter::once(&headings).chain(rows);
-    let widths: [usize; N] =
-        std::array::from_fn(|at| lines().map(|cells| cells[at].chars().count()).max().unwrap_or(0));
-    let line = |cells: &[String; N]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+fn aligned(headings: &[String], rows: &[Vec<String>]) -> Vec<String> {
+    let lines = || std::iter::once(headings).chain(rows.iter().map(Vec::as_slice));
+    let width = |at: usize| {
+        lines().filter_map(|cells| cells.get(at)).map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines().map(line).collect()
@@ -72,8 +79,9 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["équipe", "ak_1"], ["x", "-"]].map(|row| row.map(str::to_owned));
-        assert_eq!(aligned(["NAME", "ID"], &rows), ["NAME    ID", "équipe  ak_1", "x       -"]);
+        let [headings, rows @ ..] =
+            [["NAME", "ID"], ["équipe", "ak_1"], ["x", "-"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(aligned(&headings, &rows), ["NAME    ID", "équipe  ak_1", "x       -"]);
     }
 
     #[test]

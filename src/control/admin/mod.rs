@@ -38,7 +38,6 @@ pub(crate) struct Admin {
     pub(super) events: Arc<dyn EventStore>,
     /// How far the event log reaches.
     pub(super) tip: watch::Receiver<i64>,
-    #[expect(dead_code, reason = "budgets and the endpoint of usage begin with it")]
     pub(super) usage: Usage,
     pub(super) gateway: Arc<str>,
     /// Becomes true when followers are to be let go.

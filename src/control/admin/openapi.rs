@@ -9,11 +9,14 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::extract::Json;
 use super::problem::ProblemDocument;
-use super::v1::{admin_tokens, config, events, explain, revocations, teams, tokens, whoami};
+use super::v1::{admin_tokens, config, events, explain, revocations, teams, tokens, usage, whoami};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Keeptrusts admin API", description = "Access keys, teams, and what became of requests."),
+    info(
+        title = "Keeptrusts admin API",
+        description = "Access keys, teams, what became of requests, and what they cost."
+    ),
     paths(
         tokens::list::handler,
         tokens::create::handler,
@@ -33,6 +36,7 @@ use super::v1::{admin_tokens, config, events, explain, revocations, teams, token
         admin_tokens::create::handler,
         admin_tokens::revoke::handler,
         events::handler,
+        usage::handler,
         explain::handler,
         config::show::handler,
         config::reload::handler,

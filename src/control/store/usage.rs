@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
@@ -74,9 +76,9 @@ pub(crate) struct Series {
 macro_rules! figures {
     ($($(#[$meaning:meta])* $name:ident,)*) => {
         /// What was used, in integers. Kinds of tokens overlap as [`crate::domain::Tokens`] says.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub(crate) struct Sums {
-            $($(#[$meaning])* pub(crate) $name: u64,)*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        pub struct Sums {
+            $($(#[$meaning])* pub $name: u64,)*
         }
 
         impl Sums {
@@ -100,10 +102,12 @@ figures! {
     requests,
     /// Requests that were refused.
     refused,
+    /// Tokens, cached ones included; further kinds are parts of it or of `output`.
     input,
     cache_read,
     cache_write,
     cache_write_long,
+    /// Tokens, reasoning included.
     output,
     reasoning,
     input_audio,

@@ -88,12 +88,21 @@ impl Usage {
 
     /// The sums as of now: with everything that is durable.
     pub(crate) async fn sums(&self, query: SumQuery) -> Result<Vec<SumRow>, StoreError> {
+        Ok(self.each(vec![query]).await?.pop().unwrap_or_default())
+    }
+
+    /// The same for several queries.
+    pub(crate) async fn each(&self, queries: Vec<SumQuery>) -> Result<Vec<Vec<SumRow>>, StoreError> {
         let (ask, answer) = oneshot::channel();
         let stopped =
             || StoreError::Failed("the sums of usage are no longer kept up, because the gateway stops".into());
         self.asks.send(ask).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())??;
-        self.store.sums(query).await
+        let mut found = Vec::with_capacity(queries.len());
+        for query in queries {
+            found.push(self.store.sums(query).await?);
+        }
+        Ok(found)
     }
 
     /// What each key (by id), team or organization (by name) used since the quarter-hour in which `since` lies.
@@ -104,7 +113,7 @@ impl Usage {
         dimension: Dimension,
         since: Timestamp,
     ) -> Result<HashMap<String, Sums>, StoreError> {
-        let since = Some(self.resolved(since).await?);
+        let since = Some(self.begin(since).await?);
         let rows = self.sums(SumQuery { since, by: vec![dimension], limit: usize::MAX >> 1, ..SumQuery::default() });
         let name = |row: SumRow| match dimension {
             Dimension::Team => (row.series.team, row.sums),
@@ -116,10 +125,21 @@ impl Usage {
         Ok(rows.await?.into_iter().map(name).collect())
     }
 
-    /// The beginning of the time that `time` lies in, as finely as sums are kept.
-    pub(crate) async fn resolved(&self, time: Timestamp) -> Result<Timestamp, StoreError> {
-        let seconds = if time < self.store.progress().await?.days_before { DAY_SECONDS } else { QUARTER_SECONDS };
-        Ok(begin(time, seconds))
+    /// The beginning of the quarter-hour or day that `time` lies in, as finely as sums are kept.
+    pub(crate) async fn begin(&self, time: Timestamp) -> Result<Timestamp, StoreError> {
+        Ok(begin(time, self.seconds(time).await?))
+    }
+
+    /// The end of it; `time` itself, if it is an end.
+    pub(crate) async fn end(&self, time: Timestamp) -> Result<Timestamp, StoreError> {
+        let seconds = self.seconds(time).await?;
+        let begin = begin(time, seconds);
+        Ok(if begin == time { time } else { begin.saturating_add(Duration::from_secs(seconds as u64)) })
+    }
+
+    async fn seconds(&self, time: Timestamp) -> Result<i64, StoreError> {
+        let is_old = time < self.store.progress().await?.days_before;
+        Ok(if is_old { DAY_SECONDS } else { QUARTER_SECONDS })
     }
 }
 

@@ -269,7 +269,7 @@ async fn old_quarter_hours_become_days_and_old_days_end() {
     assert_eq!(total(&usage).await, before);
     assert_eq!(store.progress().await.unwrap().days_before, midnight(2));
     let noon = midnight(1).saturating_add(Duration::from_secs(12 * 3600));
-    assert_eq!(usage.resolved(noon).await.unwrap(), midnight(1));
+    assert_eq!(usage.begin(noon).await.unwrap(), midnight(1));
     assert_eq!(usage.since(Dimension::Team, noon).await.unwrap()["frontend"].requests, 3);
     store.forget(midnight(1)).await.unwrap();
     assert_eq!(total(&usage).await.requests, 3);

@@ -41,6 +41,7 @@ pub fn close(world: &World) {
     let scrape = world.gateway.scrape();
     every_request_is_recorded_once(&events);
     events_and_metrics_agree(&events, &scrape);
+    usage_is_the_sum_of_events(&events, &world.data_dir());
     for secret in &world.secrets {
         assert!(!scrape.contains(secret.as_str()), "the metrics show the secret that begins with {}", &secret[..10]);
     }
@@ -80,6 +81,25 @@ fn events_and_metrics_agree(events: &[Value], scrape: &str) {
     assert!((counted * 1e9 - cost as f64).abs() < 0.5, "cost in metrics {counted} and events {cost} nano-USD");
     let requests = metric(scrape, "keeptrusts_requests_total{");
     assert_eq!(requests, ended(events) as f64, "requests in metrics and events");
+}
+
+/// What `kt usage` says is what the events say, to the token and the nano-USD, in all and for each key.
+fn usage_is_the_sum_of_events(events: &[Value], data_dir: &Path) {
+    let report = Kt::run(&["usage", "--json", "--by", "key", "--since", "3650d"], data_dir).succeeded().json();
+    let mut rows = vec![(None, report["total"].clone())];
+    rows.extend(report["rows"].as_array().unwrap().iter().map(|row| (row["key"]["id"].as_str(), row.clone())));
+    for (key, told) in rows {
+        let own = || events.iter().filter(|event| key.is_none_or(|key| event["key"]["id"] == key));
+        let outputs = || own().filter(|event| event["phase"] == "OUTPUT");
+        for kind in ["input", "output", "cache_read", "cache_write", "cache_write_long", "reasoning"] {
+            let sum: u64 = outputs().map(|event| event["usage"][kind].as_u64().unwrap()).sum();
+            assert_eq!(told[kind], sum, "tokens of kind {kind} in usage and events of {key:?}");
+        }
+        let cost: u64 = outputs().filter_map(|event| event["cost_nano_usd"].as_u64()).sum();
+        assert_eq!(told["cost_nano_usd"], cost, "cost in usage and events of {key:?}");
+        let refused = own().filter(|event| event["phase"] == "INPUT" && !event["status"].is_null()).count();
+        assert_eq!((&told["requests"], &told["refused"]), (&outputs().count().into(), &refused.into()), "{key:?}");
+    }
 }
 
 /// How many requests have come to their end, by refusal or otherwise.
