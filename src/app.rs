@@ -32,10 +32,12 @@ use crate::journal::{Journal, Metrics};
 use crate::listen::{self, CurrentIdentity, Gate};
 use crate::telemetry::{Health, scrape_routes};
 
+mod manager; // the service manager: sockets it holds, and what it is told
 mod reload; // what takes effect while the process runs, and what needs a start
 
 pub use reload::Load;
 
+use manager::Held;
 use reload::Fixed;
 
 /// The version users see.
@@ -98,7 +100,7 @@ struct Sockets {
 impl App {
     /// Starts everything `config` asks for; requests are taken when this returns. `load` reads it again later.
     pub fn start(config: Config, load: Load) -> Result<Self, StartError> {
-        let sockets = Sockets::bind(&config.listen)?;
+        let sockets = Sockets::open(&config.listen)?;
         let listen = sockets.addresses(&config.listen);
         let office = runtime("office", OFFICE_THREADS)?;
         // From now on a SIGHUP does not end the process.
@@ -111,7 +113,11 @@ impl App {
 
         let health = Arc::new(Health::default());
         let data_dir = config.data_dir.clone();
-        let settings = control::Settings { data_dir: data_dir.clone(), gateway: config.gateway.shared() };
+        let settings = control::Settings {
+            data_dir: data_dir.clone(),
+            pepper: config.pepper.clone(),
+            gateway: config.gateway.shared(),
+        };
         let identities = Listeners::<Arc<CurrentIdentity>>::default();
         let fixed = Fixed::new(&config, listen, identities.clone());
         let reading = fixed.reading(config);
@@ -140,6 +146,8 @@ impl App {
         let (stop_edge, stopped) = watch::channel(false);
         serve_edge(&edge, Door::new(gateway, identities.edge), sockets.edge, &listen, stopped);
 
+        office.spawn(manager::keep_watchdog_quiet(edge.handle().clone()));
+        manager::ready();
         info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
         Ok(Self { listen, health, stop_edge, under_way, catalog, edge, metrics, ledger, admin, office })
     }
@@ -157,6 +165,7 @@ impl App {
     /// `hurry` ends the wait for running requests early.
     pub fn stop(self, hurry: impl Future<Output = ()>) {
         self.health.hold("stopping", "the gateway is stopping");
+        manager::stopping();
         self.stop_edge.send_replace(true);
         let drain = self.catalog.load().settings.timeouts.drain;
         let left = self.office.block_on(drained(&self.under_way, drain, hurry));
@@ -272,18 +281,21 @@ impl Desk {
 }
 
 impl Sockets {
-    fn bind(listen: &Listen) -> Result<Self, StartError> {
-        let bind = |what, address: SocketAddr| {
-            let bound = TcpListener::bind(address).and_then(|listener| {
+    /// Those that a service manager holds for us, and new ones for the rest.
+    fn open(listen: &Listen) -> Result<Self, StartError> {
+        let mut held = Held::take();
+        let mut open = |what, name, address: SocketAddr| {
+            let socket = held.socket(name).and_then(|held| held.map_or_else(|| TcpListener::bind(address), Ok));
+            let opened = socket.and_then(|listener| {
                 listener.set_nonblocking(true)?;
                 Ok(listener)
             });
-            bound.map_err(|error| StartError::Listen { what, address, error })
+            opened.map_err(|error| StartError::Listen { what, address, error })
         };
         Ok(Self {
-            edge: bind("edge", listen.edge)?,
-            admin: bind("admin API", listen.admin)?,
-            metrics: bind("metrics", listen.metrics)?,
+            edge: open("edge", "edge", listen.edge)?,
+            admin: open("admin API", "admin", listen.admin)?,
+            metrics: open("metrics", "metrics", listen.metrics)?,
         })
     }
 

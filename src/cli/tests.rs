@@ -56,7 +56,7 @@ impl Office {
     async fn open(dir: tempfile::TempDir) -> Self {
         let metrics = Arc::new(Metrics::new("test", 100).unwrap());
         let (journal, records) = Journal::new(1024, metrics.clone());
-        let settings = Settings { data_dir: dir.path().into(), gateway: "edge-1".into() };
+        let settings = Settings { data_dir: dir.path().into(), pepper: None, gateway: "edge-1".into() };
         let configured = Configured { organization: "acme".into(), ..Configured::default() };
         let reading = Reading { configured, ..Reading::default() };
         let again: Again = Arc::new(|| Err(vec!["the file is gone".into()]));

@@ -59,6 +59,8 @@ pub struct Config {
     pub identities: Listeners<Option<Arc<Identity>>>,
     /// May not exist yet.
     pub data_dir: PathBuf,
+    /// The pepper, where systemd loads it (`LoadCredential=pepper:…`); else it is in the data directory.
+    pub pepper: Option<PathBuf>,
     pub routing: Routing,
     pub prices: PriceTable,
     /// What the whole organization may use.

@@ -85,6 +85,7 @@ pub(super) fn resolve(
         identities,
         tls_sources,
         data_dir: data_dir(&written, overrides, environment, report),
+        pepper: loaded_pepper(environment),
         routing,
         prices,
         permissions: written.permissions,
@@ -191,6 +192,12 @@ pub(super) fn usual_data_dir(environment: &dyn Environment) -> Option<PathBuf> {
 
 fn variable(environment: &dyn Environment, name: &str) -> Option<PathBuf> {
     non_empty(environment, name).map(PathBuf::from)
+}
+
+/// A credential of systemd's that is called `pepper`.
+fn loaded_pepper(environment: &dyn Environment) -> Option<PathBuf> {
+    let path = variable(environment, "CREDENTIALS_DIRECTORY")?.join("pepper");
+    path.is_file().then_some(path)
 }
 
 /// systemd separates several state directories by colons.

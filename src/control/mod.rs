@@ -52,6 +52,8 @@ use usage::Usage;
 pub struct Settings {
     /// Where the databases, the pepper and the admin socket are. Made if it does not exist.
     pub data_dir: PathBuf,
+    /// The pepper's file where a service manager keeps it; else it is in the data directory.
+    pub pepper: Option<PathBuf>,
     /// The name of this gateway in events.
     pub gateway: Arc<str>,
 }
@@ -110,7 +112,7 @@ impl Control {
         let data_dir = Arc::new(DataDir::open(&settings.data_dir).map_err(OpenError::DataDir)?);
         let in_store = |error| OpenError::Store { path: data_dir.path().into(), error };
         let store = Arc::new(SqliteStore::open(data_dir.clone()).map_err(in_store)?);
-        let pepper = checked_pepper(data_dir.path(), &*store).await?;
+        let pepper = checked_pepper(data_dir.path(), settings.pepper.as_deref(), &*store).await?;
         let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
         let events = SegmentLog::open(data_dir.clone(), segments::Limits::default()).map_err(in_store)?;
         let events: Arc<dyn EventStore> = Arc::new(events);
@@ -144,12 +146,12 @@ impl Control {
 }
 
 /// The pepper, once it is sure that the stored digests were made under it.
-async fn checked_pepper(data_dir: &Path, store: &dyn KeyStore) -> Result<Pepper, OpenError> {
+async fn checked_pepper(data_dir: &Path, given: Option<&Path>, store: &dyn KeyStore) -> Result<Pepper, OpenError> {
     let in_store = |error| OpenError::Store { path: data_dir.into(), error };
     let known = store.pepper_check().await.map_err(in_store)?;
     let pepper = match known {
-        Some(check) => pepper::load_known(data_dir, &check).map_err(OpenError::Pepper)?,
-        None => pepper::load_or_create(data_dir).map_err(OpenError::Pepper)?,
+        Some(check) => pepper::load_known(data_dir, given, &check).map_err(OpenError::Pepper)?,
+        None => pepper::load_or_create(data_dir, given).map_err(OpenError::Pepper)?,
     };
     if known.is_none() {
         store.keep_pepper_check(pepper::check_value(&pepper)).await.map_err(in_store)?;

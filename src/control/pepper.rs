@@ -31,20 +31,23 @@ pub enum PepperError {
 }
 
 /// The pepper that the stored keys were made under, of which `check` is the check value.
-pub(super) fn load_known(data_dir: &Path, check: &KeyDigest) -> Result<Pepper, PepperError> {
-    let path = data_dir.join(FILE);
-    let pepper = load(&path)?.ok_or_else(|| PepperError::Missing(path.clone()))?;
+pub(super) fn load_known(data_dir: &Path, given: Option<&Path>, check: &KeyDigest) -> Result<Pepper, PepperError> {
+    let path = given.map_or_else(|| data_dir.join(FILE), Path::to_owned);
+    let pepper = load(&path, given.is_some())?.ok_or_else(|| PepperError::Missing(path.clone()))?;
     if bool::from(check_value(&pepper).0.ct_eq(&check.0)) { Ok(pepper) } else { Err(PepperError::Replaced(path)) }
 }
 
 /// The pepper of a store that has no keys yet.
-pub(super) fn load_or_create(data_dir: &Path) -> Result<Pepper, PepperError> {
+pub(super) fn load_or_create(data_dir: &Path, given: Option<&Path>) -> Result<Pepper, PepperError> {
+    if let Some(path) = given {
+        return load(path, true)?.ok_or_else(|| PepperError::Missing(path.into()));
+    }
     let path = data_dir.join(FILE);
-    if let Some(pepper) = load(&path)? {
+    if let Some(pepper) = load(&path, false)? {
         return Ok(pepper);
     }
     create(&path)?;
-    load(&path)?.ok_or(PepperError::Missing(path))
+    load(&path, false)?.ok_or(PepperError::Missing(path))
 }
 
 /// Tells whether a pepper is the same one later, and nothing else about it.
@@ -52,7 +55,8 @@ pub(super) fn check_value(pepper: &Pepper) -> KeyDigest {
     pepper.digest(CHECK_LABEL)
 }
 
-fn load(path: &Path) -> Result<Option<Pepper>, PepperError> {
+/// What `is_guarded` by a service manager has the modes that it gives.
+fn load(path: &Path, is_guarded: bool) -> Result<Option<Pepper>, PepperError> {
     let in_path = |error| PepperError::Io { path: path.into(), error };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -60,7 +64,7 @@ fn load(path: &Path) -> Result<Option<Pepper>, PepperError> {
         Err(error) => return Err(in_path(error)),
     };
     let mode = file.metadata().map_err(in_path)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if mode & 0o077 != 0 && !is_guarded {
         return Err(PepperError::Exposed { path: path.into(), mode });
     }
     let mut hex = Zeroizing::new(Vec::with_capacity(4 * BYTES));
@@ -148,36 +152,36 @@ mod tests {
     #[test]
     fn it_is_made_once_and_is_private() {
         let dir = tempfile::tempdir().unwrap();
-        let made = load_or_create(dir.path()).unwrap();
+        let made = load_or_create(dir.path(), None).unwrap();
         let path = dir.path().join(FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read(&path).unwrap().len(), 65);
-        let loaded = load_or_create(dir.path()).unwrap();
+        let loaded = load_or_create(dir.path(), None).unwrap();
         assert_eq!(check_value(&made).0, check_value(&loaded).0);
-        assert!(load_known(dir.path(), &check_value(&made)).is_ok());
+        assert!(load_known(dir.path(), None, &check_value(&made)).is_ok());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn one_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        load_or_create(dir.path()).unwrap();
+        load_or_create(dir.path(), None).unwrap();
         fs::set_permissions(dir.path().join(FILE), fs::Permissions::from_mode(0o640)).unwrap();
-        let error = load_or_create(dir.path()).unwrap_err().to_string();
+        let error = load_or_create(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
     }
 
     #[test]
     fn one_that_is_missing_replaced_or_damaged_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let check = check_value(&load_or_create(dir.path()).unwrap());
+        let check = check_value(&load_or_create(dir.path(), None).unwrap());
         fs::remove_file(dir.path().join(FILE)).unwrap();
-        assert!(matches!(load_known(dir.path(), &check), Err(PepperError::Missing(_))));
-        load_or_create(dir.path()).unwrap();
-        assert!(matches!(load_known(dir.path(), &check), Err(PepperError::Replaced(_))));
+        assert!(matches!(load_known(dir.path(), None, &check), Err(PepperError::Missing(_))));
+        load_or_create(dir.path(), None).unwrap();
+        assert!(matches!(load_known(dir.path(), None, &check), Err(PepperError::Replaced(_))));
         for damaged in ["", "00", &"+1".repeat(32), &"é".repeat(32)] {
             fs::write(dir.path().join(FILE), damaged).unwrap();
-            assert!(matches!(load_known(dir.path(), &check), Err(PepperError::Malformed(_))), "{damaged}");
+            assert!(matches!(load_known(dir.path(), None, &check), Err(PepperError::Malformed(_))), "{damaged}");
         }
     }
 }

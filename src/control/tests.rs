@@ -31,7 +31,7 @@ pub(in crate::control) async fn open_reading(
 ) -> Result<(Control, Journal), OpenError> {
     let metrics = Arc::new(Metrics::new("test", 100).unwrap());
     let (journal, records) = Journal::new(8192, metrics.clone());
-    let settings = Settings { data_dir: dir.into(), gateway: "edge-1".into() };
+    let settings = Settings { data_dir: dir.into(), pepper: None, gateway: "edge-1".into() };
     Ok((Control::open(settings, reading, again, metrics, records).await?, journal))
 }
 

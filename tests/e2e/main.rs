@@ -19,6 +19,7 @@ mod kills;
 mod life_of_a_key;
 mod lifecycle;
 mod reload;
+mod manager;
 mod revocation;
 mod scale;
 mod door;

@@ -1,0 +1,121 @@
+//! Under a service manager: sockets it holds, readiness, the watchdog, and restarts that lose no request.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::harness::{Ask, World, chat_body, command};
+
+/// Plays systemd: holds the edge's socket, hears what the gateway tells, starts and stops it.
+struct Manager {
+    edge: TcpListener,
+    notices: UnixDatagram,
+    folder: TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let notices = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        notices.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self { edge: TcpListener::bind("127.0.0.1:0").unwrap(), notices, folder }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.edge.local_addr().unwrap()
+    }
+
+    /// Starts the gateway of `world` once more; the socket becomes its third descriptor.
+    fn start(&self, world: &World) -> Child {
+        let environment = command(&["gateway", "run"], &world.data_dir());
+        let script = "exec 3<&0; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=edge exec \"$@\"";
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(environment.get_program())
+            .args(environment.get_args())
+            .arg("--config")
+            .arg(world.config())
+            .env_clear()
+            .envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
+            .env("WATCHDOG_USEC", "300000")
+            .stdin(Stdio::from(OwnedFd::from(self.edge.try_clone().unwrap())))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits until the gateway tells `what`.
+    fn hears(&self, what: &str) {
+        let begun = Instant::now();
+        let mut notice = [0; 256];
+        loop {
+            let length = self.notices.recv(&mut notice).unwrap_or_else(|error| panic!("no {what}: {error}"));
+            if std::str::from_utf8(&notice[..length]).unwrap().lines().any(|line| line == what) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{what} was not told");
+        }
+    }
+
+    fn stop(&self, mut child: Child) {
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        self.hears("STOPPING=1");
+        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+        assert!(child.wait().unwrap().success(), "{}", log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_lose_no_request_while_the_socket_is_held() {
+    let mut world = World::with(|setup| setup.mock.interval = Duration::from_millis(5)).await;
+    let key = world.key("jane");
+    world.gateway.stop();
+    let manager = Manager::new();
+    let mut gateway = manager.start(&world);
+    manager.hears("READY=1");
+    manager.hears("WATCHDOG=1");
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let ask = Ask::new(manager.address(), "POST", "/v1/chat/completions").key(&key);
+            let (stop, ask) = (stop.clone(), ask.json(&chat_body("gpt-4o-mini", client % 2 == 0)));
+            tokio::spawn(async move {
+                let mut answered = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = ask.clone().send().await;
+                    assert!(answer.status == 200 && answer.whole, "{}: {}", answer.status, answer.text());
+                    answered += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                answered
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gateway = tokio::task::block_in_place(|| {
+            manager.stop(gateway);
+            let next = manager.start(&world);
+            manager.hears("READY=1");
+            next
+        });
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut answered = 0;
+    for client in clients {
+        answered += client.await.unwrap();
+    }
+    assert!(answered >= 20, "{answered}");
+    let events = world.events_after(2 * answered).await;
+    assert_eq!(events.len(), 2 * answered, "every request has its two events, whichever process wrote them");
+    tokio::task::block_in_place(|| manager.stop(gateway));
+}
