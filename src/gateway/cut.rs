@@ -90,7 +90,7 @@ fn ending(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&s
         request_id: request_id.unwrap_or_default(),
     };
     let unix_seconds = u64::try_from(now().as_micros() / 1_000_000).unwrap_or_default();
-    let notice = Notice { facts, model: &plan.model, request_bytes: plan.body.len() as u64, unix_seconds };
+    let notice = Notice { facts, model: &plan.model, request: &plan.body, unix_seconds };
     let manner = match form {
         CutForm::Notice => Manner::Notice,
         CutForm::Error => Manner::Error,

@@ -133,7 +133,7 @@ impl ProxyHttp for Gateway {
         }
         let stage = std::mem::replace(&mut journey.stage, Stage::Ended);
         let Stage::Admitted(admission, plan) = stage else { return lost() };
-        let answer = Answer::awaited(plan.endpoint, plan.hide_usage);
+        let answer = Answer::awaited(plan.endpoint, plan.body.clone(), plan.hide_usage);
         journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
         let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
         // For providers that compress whatever they are asked: what cannot be read cannot be metered.

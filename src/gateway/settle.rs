@@ -12,7 +12,7 @@ use super::report::{Book, CLIENT_CLOSED_STATUS, Receipt};
 /// passed is estimated, and marked as such.
 pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
     let served = answer.model_served();
-    let usage = answer.usage(book.opening().request_bytes, ended);
+    let usage = answer.usage(ended);
     // What is used and not told is not free: pictures and sound of models that report nothing have no cost known.
     let is_told = usage.source != UsageSource::None || !answer.is_unreported();
     let cost = price(book, served).filter(|_| is_told).map(|price| cost(price, book, &usage));

@@ -14,6 +14,8 @@ use crate::protocol::{Endpoint, estimate};
 /// What has been seen of an answer so far.
 pub struct Answer {
     endpoint: Endpoint,
+    /// What the provider was given, to be estimated where the provider does not get to say.
+    request: Bytes,
     /// Whether usage was asked for on the caller's behalf, and is kept from it.
     hide_usage: bool,
     status: Option<StatusCode>,
@@ -24,12 +26,15 @@ pub struct Answer {
     bytes: u64,
     failure: Option<&'static str>,
     cut: Option<Lapse>,
+    /// The caller was answered by the gateway, because the provider did not answer.
+    is_own: bool,
 }
 
 impl Answer {
-    pub fn awaited(endpoint: Endpoint, hide_usage: bool) -> Self {
+    pub fn awaited(endpoint: Endpoint, request: Bytes, hide_usage: bool) -> Self {
         Self {
             endpoint,
+            request,
             hide_usage,
             status: None,
             form: AnswerForm::Plain,
@@ -38,6 +43,7 @@ impl Answer {
             bytes: 0,
             failure: None,
             cut: None,
+            is_own: false,
         }
     }
 
@@ -114,6 +120,7 @@ impl Answer {
 
     /// Takes note of the status of an answer of our own.
     pub fn answered(&mut self, status: StatusCode) {
+        self.is_own = self.status.is_none();
         self.status = Some(status);
     }
 
@@ -152,13 +159,15 @@ impl Answer {
         self.meter.as_ref().map_or(Torn::Nothing, Meter::torn)
     }
 
-    /// The use this answer stands for. `request_bytes` bounds what the model was given where the provider did
-    /// not get to say.
-    pub fn usage(&self, request_bytes: u64, ended: Ended) -> Usage {
+    /// The use this answer stands for.
+    ///
+    /// A provider that was given the request and never answered may have worked on it, and may charge for that: its
+    /// input counts as estimated. An answer with an error's status used nothing.
+    pub fn usage(&self, ended: Ended) -> Usage {
+        let input = || estimate::input(self.endpoint, &self.request);
         let usage = match &self.meter {
-            Some(meter) => estimate::usage(self.endpoint, meter.usage(), request_bytes),
-            // Nobody waited for an answer, but the provider has been given the request.
-            None if self.status.is_none() => estimate::usage(self.endpoint, &Metered::default(), request_bytes),
+            Some(meter) => estimate::usage(self.endpoint, &meter.booked(), input),
+            None if self.status.is_none() || self.is_own => estimate::usage(self.endpoint, &Metered::default(), input),
             None => return Usage::default(),
         };
         Usage { complete: usage.complete && ended == Ended::Complete, ..usage }
@@ -171,10 +180,10 @@ mod tests {
 
     #[test]
     fn a_failed_answer_uses_nothing() {
-        let mut answer = Answer::awaited(Endpoint::ChatCompletions, false);
+        let mut answer = Answer::awaited(Endpoint::ChatCompletions, Bytes::new(), false);
         answer.begin(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
         assert_eq!(answer.take(Bytes::from_static(b"{}")), "{}");
-        assert_eq!(answer.usage(4_000, Ended::Complete), Usage::default());
+        assert_eq!(answer.usage(Ended::Complete), Usage::default());
         assert_eq!(answer.failure(), Some("upstream_status"));
     }
 }

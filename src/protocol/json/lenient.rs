@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 use crate::domain::NanoUsd;
+use crate::protocol::estimate;
 
 /// The largest figure believed: more than any model takes or gives, and so little that neither its price nor the
 /// sum of many wraps.
@@ -26,7 +27,8 @@ pub(crate) struct Dollars(pub(crate) Option<NanoUsd>);
 /// The largest amount believed, in dollars.
 const DOLLARS_MAX: f64 = 1e6;
 
-/// The length of a text in bytes, after unescaping. For arrays and objects it is that of all texts inside.
+/// How much text there is, in thousandths of an estimated token; 0 only if there is none. For arrays and objects it
+/// is that of all texts inside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Length(pub(crate) u64);
 
@@ -172,7 +174,7 @@ impl<'de> Deserialize<'de> for Length {
             otherwise!(words bool number null);
 
             fn visit_str<E>(self, text: &str) -> Result<Length, E> {
-                Ok(Length(text.len() as u64))
+                Ok(Length(estimate::weight(text)))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Length, A::Error> {
@@ -287,8 +289,9 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_the_unescaped_text() {
-        assert_eq!(read::<Length>(r#""a\n\u00e9""#), Length(4));
-        assert_eq!(read::<Length>(r#"[{"type":"x","text":"four"},"six",7,null]"#), Length(1 + 4 + 3));
+        assert_eq!(read::<Length>(r#""a\n\u00e9""#), Length(estimate::weight("a\né")));
+        let texts = ["x", "four", "six"].map(estimate::weight);
+        assert_eq!(read::<Length>(r#"[{"type":"x","text":"four"},"six",7,null]"#), Length(texts.iter().sum()));
         assert_eq!(read::<Length>("null"), Length(0));
     }
 

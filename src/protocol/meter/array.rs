@@ -81,7 +81,7 @@ impl Array {
     /// Reads the element that has become whole.
     fn read(&mut self, metered: &mut Metered) {
         let element = std::mem::take(&mut self.tail);
-        self.reader.event(&element, metered);
+        metered.learn(|metered| self.reader.event(&element, metered));
     }
 
     fn is_inside(&self) -> bool {

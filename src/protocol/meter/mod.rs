@@ -67,9 +67,11 @@ pub struct Metered {
     pub complete: bool,
     /// The model that answered, as the provider names it.
     pub model_served: Option<Box<str>>,
-    /// The text produced: content, reasoning, arguments of tool calls. Of a plain answer that is not yet
-    /// whole, or whose figures make measuring it needless, all bytes.
-    pub text_bytes: u64,
+    /// The text produced: content, reasoning, arguments of tool calls, in thousandths of an estimated token.
+    /// Of a plain answer whose figures make measuring it needless, 0.
+    pub text_weight: u64,
+    /// How much of it had been seen when `tokens` last became known: those figures are about that much.
+    pub reported_weight: u64,
     /// An error passed inside of the answer.
     pub has_error: bool,
     /// A tool call has begun and not ended: it must not be made to look whole.
@@ -142,6 +144,18 @@ impl Meter {
         &self.metered
     }
 
+    /// What has been learned of an answer that ends here, as it is booked. A plain answer that broke off is read as
+    /// far as it came.
+    pub fn booked(&self) -> Metered {
+        let mut metered = self.metered.clone();
+        if let Form::Plain(plain) = &self.form
+            && !metered.complete
+        {
+            plain.read_torn(&mut metered);
+        }
+        metered
+    }
+
     /// What of an unfinished event the client has, if it was sent all that this meter gave.
     pub fn torn(&self) -> Torn<'_> {
         match &self.form {
@@ -164,6 +178,16 @@ impl Meter {
 }
 
 impl Metered {
+    /// Learns from an event by `read`, and notes how much text the figures are about that it brings.
+    pub(crate) fn learn<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.tokens;
+        let read = read(self);
+        if self.tokens != before {
+            self.reported_weight = self.text_weight;
+        }
+        read
+    }
+
     /// The answer has ended as its dialect wants it to.
     pub(crate) fn complete(&mut self) {
         self.complete = true;

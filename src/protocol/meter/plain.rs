@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use crate::protocol::{Endpoint, anthropic, gemini, openai};
 
+use crate::protocol::json::torn::{Closing, closing};
+
 use super::Metered;
 
 /// The largest document that is read; of a larger one there are no figures.
@@ -48,11 +50,10 @@ impl Plain {
 
     pub(crate) fn take(&mut self, chunk: Bytes, metered: &mut Metered) -> Bytes {
         self.bytes = self.bytes.saturating_add(chunk.len());
-        if self.has_text {
-            metered.text_bytes = self.bytes as u64;
-        }
         if self.bytes > DOCUMENT_BYTES_MAX {
             self.chunks = Vec::new();
+            // Too large to be read: a token for four bytes.
+            metered.text_weight = if self.has_text { self.bytes as u64 * 250 } else { 0 };
             return chunk;
         }
         self.chunks.push(chunk.clone());
@@ -67,6 +68,16 @@ impl Plain {
             (self.document)(&self.joined(), metered);
         }
         self.chunks = Vec::new();
+    }
+
+    /// Reads what has come of a document that broke off: its text, and figures if they came first.
+    pub(crate) fn read_torn(&self, metered: &mut Metered) {
+        let part = self.joined();
+        let Some(Closing { mut bytes, needs_comma: _ }) = closing(&part).filter(|_| self.has_text) else { return };
+        bytes.push(b'}');
+        let mut read = Metered::default();
+        (self.document)(&[&part, bytes.as_slice()].concat(), &mut read);
+        *metered = Metered { is_final: false, complete: false, ..read };
     }
 
     fn joined(&self) -> Bytes {

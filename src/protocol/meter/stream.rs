@@ -163,7 +163,7 @@ impl Events {
     fn read<'a>(&mut self, event: &'a [u8], metered: &mut Metered) -> (Option<Cow<'a, [u8]>>, Reading) {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         let Some(data) = sse::data(event, is_first) else { return (None, Reading::Ordinary) };
-        let reading = self.reader.event(&data, metered);
+        let reading = metered.learn(|metered| self.reader.event(&data, metered));
         (Some(data), reading)
     }
 }

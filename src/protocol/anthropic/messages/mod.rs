@@ -54,7 +54,7 @@ impl Reader {
             "content_block_start" => {
                 let content = event.content_block.or_default();
                 self.frame.open(event.index, &content);
-                metered.text_bytes = metered.text_bytes.saturating_add(content.text_bytes());
+                metered.text_weight = metered.text_weight.saturating_add(content.text_weight());
                 // Tools that the provider runs itself (`server_tool_use`) make the client do nothing.
                 if content.kind.as_str() == "tool_use" {
                     self.calls.open(block);
@@ -63,7 +63,7 @@ impl Reader {
             "content_block_delta" => {
                 let delta = event.delta.or_default();
                 self.frame.has_text |= delta.text.0 > 0;
-                metered.text_bytes = metered.text_bytes.saturating_add(delta.text_bytes());
+                metered.text_weight = metered.text_weight.saturating_add(delta.text_weight());
             }
             "content_block_stop" => {
                 self.calls.close(block);
@@ -119,7 +119,7 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(message))) = serde_json::from_slice::<Object<Message>>(text) else { return };
     metered.model(&message.model);
     metered.has_error |= message.error.0;
-    metered.text_bytes = message.content.all.0;
+    metered.text_weight = message.content.all.0;
     let usage = message.usage.or_default();
     usage.tell(metered);
     metered.complete();
@@ -256,7 +256,7 @@ impl Usage {
 }
 
 impl Block {
-    fn text_bytes(&self) -> u64 {
+    fn text_weight(&self) -> u64 {
         let texts = [self.text.0, self.thinking.0, self.partial_json.0, self.input.0, self.name.0];
         texts.into_iter().fold(0, u64::saturating_add)
     }
@@ -266,6 +266,6 @@ impl Gather for Blocks {
     type Item = Object<Block>;
 
     fn add(&mut self, Object(block): Object<Block>) {
-        self.0 = self.0.saturating_add(block.unwrap_or_default().text_bytes());
+        self.0 = self.0.saturating_add(block.unwrap_or_default().text_weight());
     }
 }

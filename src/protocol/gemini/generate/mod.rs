@@ -43,7 +43,7 @@ impl Reader {
         self.calls.open(candidates.calling);
         self.calls.close(candidates.called | candidates.finished);
         self.frame.note(&chunk);
-        metered.text_bytes = metered.text_bytes.saturating_add(candidates.text_bytes);
+        metered.text_weight = metered.text_weight.saturating_add(candidates.text_weight);
         metered.is_tool_call_open = self.calls.any();
         chunk.tell(metered);
         if self.frame.is_over() {
@@ -55,7 +55,7 @@ impl Reader {
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text) else { return };
-    metered.text_bytes = answer.candidates.all.text_bytes;
+    metered.text_weight = answer.candidates.all.text_weight;
     answer.tell(metered);
     metered.complete();
 }
@@ -131,7 +131,7 @@ struct Number;
 
 #[derive(Default)]
 struct Candidates {
-    text_bytes: u64,
+    text_weight: u64,
     /// Those in which a call begins, ends, and those that ended; as bits.
     calling: u64,
     called: u64,
@@ -144,7 +144,7 @@ struct Candidates {
 
 #[derive(Default)]
 struct Parts {
-    text_bytes: u64,
+    text_weight: u64,
     has_text: bool,
     /// The last call goes on in a later chunk; `None` if there is none.
     goes_on: Option<bool>,
@@ -188,7 +188,7 @@ impl Gather for Candidates {
         let parts = content.or_default().parts.all;
         let if_so = |condition: bool| if condition { bit } else { 0 };
         self.begun |= bit;
-        self.text_bytes = self.text_bytes.saturating_add(parts.text_bytes);
+        self.text_weight = self.text_weight.saturating_add(parts.text_weight);
         self.calling |= if_so(parts.goes_on == Some(true));
         self.called |= if_so(parts.goes_on == Some(false));
         self.finished |= if_so(finish_reason.0);
@@ -205,7 +205,7 @@ impl Gather for Parts {
         let call = function_call.0.as_ref();
         let called = call.map_or(0, |call| call.name.0.saturating_add(call.args.0).saturating_add(call.partial_args.0));
         let texts = [text.0, called, executable_code.or_default().code.0];
-        self.text_bytes = texts.into_iter().fold(self.text_bytes, u64::saturating_add);
+        self.text_weight = texts.into_iter().fold(self.text_weight, u64::saturating_add);
         self.has_text |= text.0 > 0 && !thought.0;
         self.goes_on = call.map(|call| call.will_continue.0).or(self.goes_on);
     }

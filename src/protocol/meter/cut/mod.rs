@@ -27,8 +27,8 @@ pub struct Notice<'a> {
     pub facts: ErrorFacts<'a>,
     /// The model that was asked for.
     pub model: &'a str,
-    /// The size of the body that the provider was given, to estimate its tokens from.
-    pub request_bytes: u64,
+    /// The body that the provider was given, to estimate its tokens from.
+    pub request: &'a [u8],
     /// Seconds since 1970: when an answer was made that had not begun.
     pub unix_seconds: u64,
 }
@@ -104,7 +104,7 @@ pub(crate) fn cut(
         return Cut { bytes: error::stream_event(endpoint, torn, &notice.facts), told };
     }
     let model = metered.model_served.as_deref().unwrap_or(notice.model);
-    let tokens = estimate::usage(endpoint, &metered, notice.request_bytes).tokens;
+    let tokens = estimate::usage(endpoint, &metered, || estimate::input(endpoint, notice.request)).tokens;
     let ending = Ending { notice, model, tokens };
     let needs_filler = matches!(half, Half::Object(_) | Half::Element(_) | Half::Blank { has_data_line: true, .. });
     let filler = needs_filler.then(|| reader.filler(&ending));

@@ -19,7 +19,7 @@ const NOTICE: Notice<'static> = Notice {
         request_id: "0197",
     },
     model: "asked",
-    request_bytes: 40,
+    request: b"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}",
     unix_seconds: 1_764_000_000,
 };
 const MANNERS: [Manner; 2] = [Manner::Notice, Manner::Error];

@@ -50,7 +50,7 @@ impl Reader {
         self.calls.close(choices.finished);
         self.frame.note(&chunk.choices.all, data);
         metered.is_tool_call_open = self.calls.any();
-        metered.text_bytes = metered.text_bytes.saturating_add(choices.text_bytes);
+        metered.text_weight = metered.text_weight.saturating_add(choices.text_weight);
         let is_alone = chunk.choices.length == Some(0);
         match chunk.usage {
             Some(usage) if usage.get() == "null" => {
@@ -88,7 +88,7 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer<'_, IgnoredAny>>>(text) else { return };
     if !answer.note(metered) {
         let measured = serde_json::from_slice::<Object<Answer<'_>>>(text);
-        metered.text_bytes = measured.map_or(0, |answer| answer.or_default().choices.all.text_bytes);
+        metered.text_weight = measured.map_or(0, |answer| answer.or_default().choices.all.text_weight);
     }
     metered.complete();
 }
@@ -146,7 +146,7 @@ struct Function {
 
 #[derive(Default)]
 struct Choices {
-    text_bytes: u64,
+    text_weight: u64,
     /// Choices with a part of a tool call in them, and those that ended; as bits.
     calling: u64,
     finished: u64,
@@ -201,10 +201,10 @@ impl Gather for Choices {
         let Choice { index, delta, message, finish_reason, text } = choice.unwrap_or_default();
         let bit = OpenCalls::bit(index);
         self.begun |= bit;
-        self.text_bytes = self.text_bytes.saturating_add(text.0);
+        self.text_weight = self.text_weight.saturating_add(text.0);
         self.texts |= if text.0 > 0 { bit } else { 0 };
         for message in [delta, message].into_iter().filter_map(|Object(message)| message) {
-            self.text_bytes = self.text_bytes.saturating_add(message.text_bytes());
+            self.text_weight = self.text_weight.saturating_add(message.text_weight());
             self.calling |= if message.has_calls() { bit } else { 0 };
             self.texts |= if message.content.0 > 0 { bit } else { 0 };
         }
@@ -213,8 +213,8 @@ impl Gather for Choices {
 }
 
 impl Message {
-    fn text_bytes(&self) -> u64 {
-        let called = self.function_call.0.as_ref().map_or(0, Function::text_bytes);
+    fn text_weight(&self) -> u64 {
+        let called = self.function_call.0.as_ref().map_or(0, Function::text_weight);
         let reasoning = self.reasoning_content.0.max(self.reasoning.0);
         [self.content.0, reasoning, self.refusal.0, self.tool_calls.all.0, called]
             .into_iter()
@@ -232,13 +232,13 @@ impl Gather for Calls {
     fn add(&mut self, Object(call): Object<Call>) {
         let Call { function, custom } = call.unwrap_or_default();
         for called in [function, custom].into_iter().filter_map(|Object(called)| called) {
-            self.0 = self.0.saturating_add(called.text_bytes());
+            self.0 = self.0.saturating_add(called.text_weight());
         }
     }
 }
 
 impl Function {
-    fn text_bytes(&self) -> u64 {
+    fn text_weight(&self) -> u64 {
         [self.name.0, self.arguments.0, self.input.0].into_iter().fold(0, u64::saturating_add)
     }
 }

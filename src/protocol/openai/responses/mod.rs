@@ -80,7 +80,7 @@ impl Reader {
                 if !self.frame.has_text {
                     self.frame.has_text = event.delta.0 > 0 && kind == "response.output_text.delta";
                 }
-                metered.text_bytes = metered.text_bytes.saturating_add(event.delta.0);
+                metered.text_weight = metered.text_weight.saturating_add(event.delta.0);
             }
             _ => {
                 let response = event.response.or_default();
@@ -95,7 +95,7 @@ impl Reader {
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     let Ok(Object(Some(response))) = serde_json::from_slice::<Object<Response>>(text) else { return };
-    metered.text_bytes = response.output.all.text_bytes;
+    metered.text_weight = response.output.all.text_weight;
     metered.has_error |= response.error.0;
     response.note(metered);
     metered.complete();
@@ -150,7 +150,7 @@ struct Part {
 /// What output items add up to.
 #[derive(Default)]
 struct Output {
-    text_bytes: u64,
+    text_weight: u64,
     searches: u64,
 }
 
@@ -215,7 +215,7 @@ impl Gather for Output {
         self.searches += u64::from(item.is_search());
         let Item { name, arguments, input, content, summary, .. } = item;
         let texts = [name.0, arguments.0, input.0, content.all.0, summary.all.0];
-        self.text_bytes = texts.into_iter().fold(self.text_bytes, u64::saturating_add);
+        self.text_weight = texts.into_iter().fold(self.text_weight, u64::saturating_add);
     }
 }
 
