@@ -84,6 +84,8 @@ pub struct Settings {
     pub seed: u64,
     /// Only this credential is accepted; else any.
     pub expect_credential: Option<String>,
+    /// Answers are made of ordinary words alone, each of them one token of a real vocabulary.
+    pub plain_words: bool,
     /// Whether requests are remembered. Load tests turn it off; [`MockProvider::totals`] works either way.
     pub record: bool,
 }
@@ -127,6 +129,7 @@ impl Default for Settings {
             fault: None,
             seed: 0,
             expect_credential: None,
+            plain_words: false,
             record: true,
         }
     }
@@ -198,12 +201,13 @@ impl Drop for MockProvider {
 
 impl Shared {
     fn new(settings: Settings) -> Self {
-        let Settings { listen: _, tokens, interval, first, fault, seed, expect_credential, record } = settings;
+        let Settings { listen: _, tokens, interval, first, fault, seed, expect_credential, plain_words, record } =
+            settings;
         let (first, interval) = (first.min(wire::PATIENCE), interval.min(wire::PATIENCE));
         Self {
             seed,
             expect_credential,
-            words: Arc::new(Words::new(seed)),
+            words: Arc::new(Words::new(seed, plain_words)),
             books: Books::new(record),
             mood: Mutex::new(Mood { tokens, first, interval, fault, fault_times: None }),
             serial: AtomicU64::new(0),

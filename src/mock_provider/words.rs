@@ -52,10 +52,11 @@ pub(super) enum Pieces {
 }
 
 impl Words {
-    pub(super) fn new(seed: u64) -> Self {
+    /// `plain` leaves the awkward ones out; each of the others is one token of OpenAI's o200k vocabulary, too.
+    pub(super) fn new(seed: u64, plain: bool) -> Self {
         let word = |index: usize| {
-            let awkward = index / AWKWARD_EVERY;
-            let text = if index % AWKWARD_EVERY == AWKWARD_EVERY - 1 {
+            let awkward = if plain { 0 } else { index / AWKWARD_EVERY };
+            let text = if !plain && index % AWKWARD_EVERY == AWKWARD_EVERY - 1 {
                 pick(&AWKWARD, seed.wrapping_add(awkward as u64))
             } else {
                 pick(&PLAIN, seed.wrapping_add((index - awkward) as u64))
@@ -150,20 +151,20 @@ mod tests {
     #[test]
     fn escaped_pieces_say_the_text() {
         for seed in 0..20 {
-            let words = Words::new(seed);
+            let words = Words::new(seed, false);
             assert_eq!(unescaped(&words.joined(Pieces::Text, 500)), words.text(500));
         }
     }
 
     #[test]
     fn both_ways_of_escaping_occur() {
-        let joined = Words::new(0).joined(Pieces::Text, 240);
+        let joined = Words::new(0, false).joined(Pieces::Text, 240);
         assert!(joined.contains("\\u") && joined.contains("ü") && joined.contains("\\\""), "{joined}");
     }
 
     #[test]
     fn arguments_are_a_document_unless_cut_short() {
-        let words = Words::new(7);
+        let words = Words::new(7, false);
         for count in [1, 2, 3, 50, 300] {
             let whole = unescaped(&words.joined(Pieces::Arguments { cut_short: false }, count));
             assert!(serde_json::from_str::<serde_json::Value>(&whole).unwrap()["text"].is_string(), "{whole}");
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_seed_always_gives_the_same_text() {
-        assert_eq!(Words::new(3).text(100), Words::new(3).text(100));
-        assert_ne!(Words::new(3).text(100), Words::new(4).text(100));
+        assert_eq!(Words::new(3, false).text(100), Words::new(3, false).text(100));
+        assert_ne!(Words::new(3, false).text(100), Words::new(4, false).text(100));
     }
 }

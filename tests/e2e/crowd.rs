@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{World, chat_body, messages_body};
+use crate::harness::{Dice, World, chat_body, contents_body, messages_body};
 
 const CLIENTS: u64 = 10;
 const REQUESTS: u64 = 50;
@@ -30,24 +30,16 @@ const FAULTS: [&str; 16] = [
     "garbage",
 ];
 
-/// Numbers that look random and are the same in every run (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides as u64) as usize
-    }
-}
-
 fn request(dice: &mut Dice, key: &str) -> Vec<u8> {
     let stream = dice.roll(2) == 0;
-    let (path, mut body) = match dice.roll(5) {
+    let (path, mut body) = match dice.roll(9) {
         0 => ("/v1/messages", messages_body("claude-sonnet-5", stream)),
         1 => ("/v1/responses", json!({"model": "gpt-4o", "stream": stream, "input": "Say something."})),
-        2 => ("/v1/embeddings", json!({"model": "text-embedding-3-small", "input": "Some text."})),
+        2 => ("/v1/completions", json!({"model": "gpt-4o-mini", "stream": stream, "prompt": "Say something."})),
+        3 if stream => ("/v1beta/models/quick:streamGenerateContent?alt=sse", contents_body()),
+        3 => ("/v1beta/models/quick:generateContent", contents_body()),
+        4 => ("/v1beta/models/quick:streamGenerateContent", contents_body()),
+        5 => ("/v1/embeddings", json!({"model": "text-embedding-3-small", "input": "Some text."})),
         _ => ("/v1/chat/completions", chat_body("fast", stream)),
     };
     if dice.roll(6) == 0 {
@@ -67,7 +59,7 @@ fn request(dice: &mut Dice, key: &str) -> Vec<u8> {
 
 /// One client: asks, listens for a while or not at all, and leaves in the middle of anything.
 fn misbehave(edge: SocketAddr, key: &str, seed: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     for _ in 0..REQUESTS {
         let request = request(&mut dice, key);
         let mut line = TcpStream::connect(edge).unwrap();

@@ -27,5 +27,6 @@ mod corpus;
 mod framing;
 mod money;
 mod crowd;
+mod mixed;
 mod tls;
 mod listeners;

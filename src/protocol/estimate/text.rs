@@ -94,7 +94,7 @@ pub(crate) fn weight(text: &str) -> u64 {
                 (if run >= WORD_LETTERS { LETTER_BEYOND } else { 0 }, run + 1)
             }
             (Class::Small | Class::Capital, _) => (WORD, 1),
-            (Class::Digit, Class::Digit) => (if run % DIGITS_GROUP == 0 { DIGITS } else { 0 }, run + 1),
+            (Class::Digit, Class::Digit) => (if run.is_multiple_of(DIGITS_GROUP) { DIGITS } else { 0 }, run + 1),
             (Class::Digit, _) => (DIGITS, 1),
             (Class::Space, Class::Space) => (if run == 1 { SPACES } else { 0 }, run + 1),
             (Class::Space, _) => (0, 1),

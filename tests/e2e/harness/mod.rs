@@ -5,10 +5,12 @@
 
 mod books;
 mod client;
+mod dice;
 mod process;
 mod scripted;
 
 pub use client::{Answer, Ask};
+pub use dice::Dice;
 pub use process::{Gateway, Kt, command, get};
 pub use scripted::{Scripted, answer};
 
