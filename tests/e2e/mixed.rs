@@ -192,7 +192,7 @@ async fn a_mixed_crowd_is_accounted_for() {
     run(600).await;
 }
 
-/// `cargo test --release --test e2e -- --ignored --nocapture ten_thousand`
+/// `cargo test --test e2e -- --ignored --nocapture ten_thousand_mixed`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
 async fn ten_thousand_mixed_requests_are_accounted_for() {
