@@ -38,6 +38,7 @@ fn catalog(keys: KeyIndex) -> Catalog {
     Catalog {
         organization: "acme".into(),
         permissions: Arc::default(),
+        payer: Arc::default(),
         keys,
         routing: Arc::default(),
         prices: Arc::default(),

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::catalog::CurrentCatalog;
+use crate::catalog::{CurrentCatalog, Moment, readings};
 use crate::config::{Config, Listen, Listeners};
 use crate::control;
 use crate::control::{Control, Ledger, OpenError};
@@ -122,7 +122,7 @@ impl App {
         let fixed = Fixed::new(&config, listen, identities.clone());
         let reading = fixed.reading(config);
         let again = reload::again(load, fixed, metrics.clone(), health.clone());
-        let control = office.block_on(Control::open(settings, reading, again, metrics, records));
+        let control = office.block_on(Control::open(settings, reading, again, metrics.clone(), records));
         let control = control.map_err(StartError::Control)?;
         let Control { catalog, reloader, pepper, first_admin_token, admin, ledger } = control;
         office.spawn(reload::at_each_hangup(hangups, reloader));
@@ -130,6 +130,8 @@ impl App {
             hand_over(&token, &data_dir).map_err(StartError::AdminToken)?;
         }
 
+        let known = catalog.clone();
+        metrics.watch_limits(move |keys_max| readings(&known.load(), keys_max, Moment::now()));
         let scrape = scrape_routes(journal.clone(), health.clone());
         let identity = identities.metrics.clone();
         let metrics = Desk::open("metrics", &office, sockets.metrics, identity, |gate, closing| async move {

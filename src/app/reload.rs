@@ -64,6 +64,7 @@ impl Fixed {
             routing: Arc::new(config.routing),
             prices: Arc::new(config.prices),
             permissions: Arc::new(config.permissions),
+            limits: config.limits,
             settings: Arc::new(config.settings),
         };
         Reading { configured, text, warnings, restart }

@@ -13,11 +13,16 @@ use crate::domain::{Permissions, PriceTable};
 mod keys; // every key by digest, in shards that can be replaced one by one
 mod standing; // what a key, a team and a key's text are worth at this moment
 mod permit; // whether a key may use a model, a provider, an endpoint, from where
+mod limits; // what of its limits a key, a team or the organization has used up
 mod unmatched; // patterns that stand for nothing there is
 mod routing; // which provider serves which model
 mod settings; // limits and deadlines of the request path
 
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
+pub use limits::{
+    Binding, Bucket, Crossing, Demand, Hit, Hold, Learned, LimitDocument, Meters, Moment, Named, Organization, Quota,
+    Scopes, Size, Standing, Unit, Used, Wait, check, readings, standings, tightest,
+};
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
 pub use settings::{Access, CutForm, Doorway, Settings, Timeouts};
@@ -31,6 +36,8 @@ pub struct Catalog {
     /// What the organization may use, and so every key.
     pub permissions: Arc<Permissions>,
     pub keys: KeyIndex,
+    /// The organization's limits, and what is used up of them: the same as long as the process runs.
+    pub payer: Arc<Organization>,
     pub routing: Arc<Routing>,
     pub prices: Arc<PriceTable>,
     /// Limits and deadlines of the request path.

@@ -184,6 +184,7 @@ mod tests {
         let catalog = Catalog {
             organization: "acme".into(),
             permissions: Arc::new(permissions(organization)),
+            payer: Arc::default(),
             keys: KeyIndex::default(),
             routing: Arc::new(Routing::default()),
             prices: Arc::new(PriceTable::default()),

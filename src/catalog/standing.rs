@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::domain::{Permissions, Timestamp};
 use crate::journal::KeySeries;
 
-use super::Credential;
+use super::{Credential, Learned, Quota};
 
 /// How often a text's last use is noted at most. It is for people, who do not ask for less than a second.
 const USE_NOTED_EVERY_MICROS: i64 = 1_000_000;
@@ -39,6 +39,8 @@ pub struct KeyState {
     expires_at: AtomicI64,
     /// Absent where nothing is restricted, which is the most common case and must cost no memory.
     permissions: ArcSwapOption<Permissions>,
+    quota: Quota,
+    learned: Learned,
     running: Mutex<Vec<Running>>,
     ids: AtomicU64,
     series: ArcSwap<KeySeries>,
@@ -49,6 +51,7 @@ pub struct KeyState {
 pub struct TeamState {
     suspended: AtomicBool,
     permissions: ArcSwap<Permissions>,
+    quota: Quota,
 }
 
 /// One text of a key: until when it may be used, and when it was.
@@ -95,6 +98,8 @@ impl KeyState {
             revoked: AtomicBool::new(false),
             expires_at: AtomicI64::new(NEVER),
             permissions: ArcSwapOption::empty(),
+            quota: Quota::default(),
+            learned: Learned::default(),
             running: Mutex::default(),
             ids: AtomicU64::new(0),
             series: ArcSwap::new(series),
@@ -137,6 +142,16 @@ impl KeyState {
         self.permissions.load_full()
     }
 
+    /// What the key may use, and has used.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// How large the key's answers are.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
     /// How many requests run on a credential of this key that has lapsed: they are about to end.
     pub fn lapsed_running(&self, now: Timestamp) -> usize {
         self.running.lock().iter().filter(|running| running.credential.lapse(now).is_some()).count()
@@ -173,7 +188,8 @@ impl Drop for Interruptible {
 
 impl TeamState {
     pub fn new(permissions: Permissions) -> Self {
-        Self { suspended: AtomicBool::new(false), permissions: ArcSwap::from_pointee(permissions) }
+        let (suspended, permissions) = (AtomicBool::new(false), ArcSwap::from_pointee(permissions));
+        Self { suspended, permissions, quota: Quota::default() }
     }
 
     pub fn suspend(&self, suspended: bool) {
@@ -190,6 +206,11 @@ impl TeamState {
 
     pub fn permissions(&self) -> Arc<Permissions> {
         self.permissions.load_full()
+    }
+
+    /// What the team may use, and has used.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
     }
 }
 

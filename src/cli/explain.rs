@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
+use crate::catalog::LimitDocument;
 use crate::control::admin::v1::explain::Explanation;
 
 use super::client::{Gateway, with_query};
@@ -25,6 +26,9 @@ pub(super) struct Explain {
     /// Where the caller would connect from
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
+    /// The most output tokens the call would ask for [default: what the key usually gets]
+    #[arg(long, value_name = "N")]
+    tokens: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -34,8 +38,13 @@ impl Explain {
     pub(super) async fn run(self) -> Result<(), Error> {
         let client = self.gateway.client()?;
         let address = self.address.map(|address| address.to_string());
-        let query =
-            [("key", Some(self.key)), ("model", Some(self.model)), ("endpoint", self.endpoint), ("address", address)];
+        let query = [
+            ("key", Some(self.key)),
+            ("model", Some(self.model)),
+            ("endpoint", self.endpoint),
+            ("address", address),
+            ("tokens", self.tokens.map(|tokens| tokens.to_string())),
+        ];
         let explained: Explanation = client.get(&with_query("/v1/explain", query)).await?;
         if self.json { output::json(&explained) } else { print(&explained) }
     }
@@ -60,5 +69,34 @@ fn print(explained: &Explanation) -> Result<(), Error> {
         let lists = lists.collect::<Vec<_>>().join("; ");
         output::line(&format!("{scope}: {}", if lists.is_empty() { "unrestricted" } else { &lists }))?;
     }
-    Ok(())
+    if explained.limits.is_empty() {
+        return output::line("limits: none");
+    }
+    limits(&explained.limits)
+}
+
+fn limits(limits: &[LimitDocument]) -> Result<(), Error> {
+    let rows = limits.iter().map(|limit| {
+        let model = limit.model.as_ref().map(|model| format!(" {model}")).unwrap_or_default();
+        let set_by = match limit.scope.as_str() {
+            "key" => "key".to_owned(),
+            scope => format!("{scope} {}", limit.name),
+        };
+        let figure = |figure: f64| match limit.unit.as_str() {
+            "usd" => format!("${figure:.6}"),
+            _ => format!("{figure}"),
+        };
+        let resets = limit.resets_at.filter(|_| limit.resets_in_seconds.is_some_and(|seconds| seconds > 0.0));
+        [
+            format!("{}{model}", limit.limit),
+            set_by,
+            figure(limit.max),
+            figure(limit.remaining),
+            figure(limit.reserved),
+            resets.map_or_else(|| output::NOTHING.into(), |at| output::time(at, false)),
+        ]
+    });
+    output::line("")?;
+    let headings = ["LIMIT", "SET BY", "MAX", "LEFT", "RESERVED", "WHOLE AGAIN (UTC)"];
+    output::table(headings, &rows.collect::<Vec<_>>())
 }

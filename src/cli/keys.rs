@@ -16,6 +16,7 @@ use crate::control::admin::v1::tokens::{Token, TokenKind, TokenState};
 use crate::domain::{KeyText, Timestamp};
 
 use super::client::{Client, Gateway, escaped, with_query};
+use super::limits::Limited;
 use super::moment::{Moment, span_or_none};
 use super::permissions::{Allowed, List};
 use super::{Error, output};
@@ -104,6 +105,8 @@ struct Update {
     no_expiry: bool,
     #[command(flatten)]
     allowed: Allowed,
+    #[command(flatten)]
+    limited: Limited,
     /// Restrictions to lift
     #[arg(long, value_name = "LIST,…", value_delimiter = ',')]
     lift: Vec<List>,
@@ -143,6 +146,8 @@ struct Create {
     expires: Option<Moment>,
     #[command(flatten)]
     allowed: Allowed,
+    #[command(flatten)]
+    limited: Limited,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -178,10 +183,12 @@ impl Update {
             team: self.team.map(Some).or(self.no_team.then_some(None)),
             expires_at: self.expires.map(|moment| Some(moment.ahead_of(now))).or(self.no_expiry.then_some(None)),
             permissions,
+            limits: self.limited.change(),
         };
-        let UpdateToken { name, team, expires_at, permissions } = &asked;
-        if name.is_none() && team.is_none() && expires_at.is_none() && permissions.is_none() {
-            return Err(Error::Usage("name what is to change: --name, --team, --expires, --models, …".into()));
+        let UpdateToken { name, team, expires_at, permissions, limits } = &asked;
+        let unchanged = name.is_none() && team.is_none() && expires_at.is_none();
+        if unchanged && permissions.is_none() && limits.is_none() {
+            return Err(Error::Usage("name what is to change: --name, --team, --expires, --models, --rpm, …".into()));
         }
         let updated: UpdatedToken = client.patch(&path(&self.key), &asked).await?;
         super::permissions::warn(&updated.warnings);
@@ -258,6 +265,7 @@ impl Create {
             kind: self.kind,
             expires_at,
             permissions: self.allowed.permissions(),
+            limits: self.limited.limits()?,
         };
         let created: CreatedToken = client.post("/v1/tokens", &asked).await?;
         super::permissions::warn(&created.warnings);
@@ -358,6 +366,7 @@ fn show(key: &Token) -> Result<(), Error> {
     facts.extend(key.revoked_at.map(|revoked_at| ("revoked", time(revoked_at))));
     facts.extend(key.revoke_reason.clone().map(|reason| ("reason", reason)));
     facts.extend(super::permissions::facts(&key.permissions));
+    facts.extend(super::limits::facts(&key.limits));
     facts.iter().try_for_each(|(name, value)| output::line(&format!("{name:9} {value}")))?;
     let rows = key.secrets.iter().map(|text| {
         let or_nothing = |text: Option<String>| text.unwrap_or_else(|| output::NOTHING.into());

@@ -20,6 +20,7 @@ mod completions; // kt completions
 mod client; // the running gateway's admin API, by its socket or by URL
 mod trust; // whom a command believes to be the gateway, over TLS
 mod output; // tables, JSON and times on standard output
+mod limits; // --rpm, --tpm, --budget: how much may be used
 mod permissions; // what a key or a team may use, as options and as facts
 mod moment; // `90d`, `15m` and times as people write them
 

@@ -8,6 +8,7 @@ use crate::control::admin::v1::teams::update::UpdateTeam;
 use crate::control::admin::v1::teams::{ChangedTeam, Team};
 
 use super::client::{Client, Gateway, escaped, with_query};
+use super::limits::Limited;
 use super::permissions::{Allowed, List};
 use super::{Error, output, permissions};
 
@@ -28,6 +29,8 @@ enum Command {
         name: String,
         #[command(flatten)]
         allowed: Allowed,
+        #[command(flatten)]
+        limited: Limited,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -40,12 +43,14 @@ enum Command {
     },
     /// Show one team
     Show(Which),
-    /// Change what a team may use; what is not named stays
+    /// Change what a team may use, and how much; what is not named stays
     Update {
         #[arg(value_name = "ID|NAME")]
         team: String,
         #[command(flatten)]
         allowed: Allowed,
+        #[command(flatten)]
+        limited: Limited,
         /// Restrictions to lift
         #[arg(long, value_name = "LIST,…", value_delimiter = ',')]
         lift: Vec<List>,
@@ -74,8 +79,8 @@ impl Teams {
     pub(super) async fn run(self) -> Result<(), Error> {
         let client = self.gateway.client()?;
         match self.command {
-            Command::Create { name, allowed, json } => {
-                let asked = CreateTeam { name, permissions: allowed.permissions() };
+            Command::Create { name, allowed, limited, json } => {
+                let asked = CreateTeam { name, permissions: allowed.permissions(), limits: limited.limits()? };
                 let made: ChangedTeam = client.post("/v1/teams", &asked).await?;
                 permissions::warn(&made.warnings);
                 told("created", &made.team, json)
@@ -88,10 +93,12 @@ impl Teams {
                 let team: Team = client.get(&path(&team)).await?;
                 if json { output::json(&team) } else { show(&team) }
             }
-            Command::Update { team, allowed, lift, json } => {
-                let nothing = || Error::Usage("name what is to change: --models, --lift models, …".into());
-                let change = allowed.change(&lift).ok_or_else(nothing)?;
-                let asked = UpdateTeam { permissions: Some(Some(change)) };
+            Command::Update { team, allowed, limited, lift, json } => {
+                let (permissions, limits) = (allowed.change(&lift), limited.change());
+                if permissions.is_none() && limits.is_none() {
+                    return Err(Error::Usage("name what is to change: --models, --lift models, --rpm, …".into()));
+                }
+                let asked = UpdateTeam { permissions: permissions.map(Some), limits };
                 let changed: ChangedTeam = client.patch(&path(&team), &asked).await?;
                 permissions::warn(&changed.warnings);
                 told("updated", &changed.team, json)
@@ -123,6 +130,7 @@ fn show(team: &Team) -> Result<(), Error> {
     let mut facts = vec![("name", team.name.clone()), ("id", team.id.clone()), ("created", time(team.created_at))];
     facts.extend(team.suspended_at.map(|since| ("suspended", format!("since {}", time(since)))));
     facts.extend(permissions::facts(&team.permissions));
+    facts.extend(super::limits::facts(&team.limits));
     facts.iter().try_for_each(|(name, value)| output::line(&format!("{name:9} {value}")))
 }
 

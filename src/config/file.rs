@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::{Access, CutForm, Doorway, Settings, Timeouts};
-use crate::domain::{Name, Network, Pattern, PermissionError, Permissions};
+use crate::domain::{Limits, Name, Network, Pattern, PermissionError, Permissions};
 use crate::protocol::framing::HeadLimits;
 use crate::providers::{Azure, BaseUrl, Kind};
 
 use super::credential::{Reference, reference};
 use super::findings::{Placed, Report};
+use super::limits::limits;
 use super::quantity::{choice, count, duration, size};
 use super::reader::{Section, read};
 use super::tls::{WrittenListener, listener};
@@ -38,6 +39,7 @@ pub(super) struct Written {
     pub(super) models: Vec<WrittenModel>,
     pub(super) prices: Option<Placed<PathBuf>>,
     pub(super) permissions: Permissions,
+    pub(super) limits: Limits,
     pub(super) settings: Settings,
     pub(super) counts: Counts,
     pub(super) log: Log,
@@ -83,6 +85,7 @@ impl Written {
             let [edge, admin, metrics] = file
                 .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listener(listen, name, directory)));
             let path = |text: &str| files::path_from(directory, text);
+            let (limits, path_limits) = file.section("limits", |section| (limits(section), path_limits(section)));
             let (permissions, access) = file.section("access", |section| (permissions(section), access(section)));
             Self {
                 organization: file.optional("organization", name),
@@ -95,7 +98,8 @@ impl Written {
                 models: file.items("models", model),
                 prices: file.section("prices", |prices| prices.optional("file", path)),
                 permissions,
-                settings: settings(file, access),
+                limits,
+                settings: settings(file, access, path_limits),
                 counts: counts(file),
                 log: file.section("log", log_settings),
             }
@@ -210,22 +214,25 @@ fn allowed<T>(
     Some(written.into_iter().map(|entry| entry.value).collect())
 }
 
-fn settings(file: &Section<'_>, access: Access) -> Settings {
+/// Limits of the gateway itself, which stand beside the organization's.
+fn path_limits(section: &Section<'_>) -> Settings {
     let default = Settings::default();
-    let (body_bytes_max, kept, door) = file.section("limits", |limits| {
-        (
-            limits.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024)),
-            limits.optional("upstream_connections_kept", count(1..=65_536)),
-            doorway(limits),
-        )
-    });
+    let body_bytes_max = section.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024));
+    let kept = section.optional("upstream_connections_kept", count(1..=65_536));
     Settings {
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
-        door,
+        door: doorway(section),
+        ..default
+    }
+}
+
+fn settings(file: &Section<'_>, access: Access, path_limits: Settings) -> Settings {
+    Settings {
         access,
         cut: file.section("streams", cut_form),
         timeouts: file.section("timeouts", timeouts),
+        ..path_limits
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::catalog::{Routing, Settings};
-use crate::domain::{Name, Permissions, PriceTable};
+use crate::domain::{Limits, Name, Permissions, PriceTable};
 use crate::listen::Identity;
 use crate::telemetry::LogFormat;
 
@@ -27,6 +27,7 @@ mod file; // the configuration as it is written
 mod prices; // the price table as a file
 mod tls; // a listener's address, and where its certificate is
 mod credential; // where a credential is, and fetching it from there
+mod limits; // how much the whole organization may use
 mod show; // the resolved settings as text, for `kt config show`
 mod reader; // sections of typed settings, with nothing left over
 mod yaml; // YAML as a tree in which everything knows its line
@@ -65,6 +66,8 @@ pub struct Config {
     pub prices: PriceTable,
     /// What the whole organization may use.
     pub permissions: Permissions,
+    /// How much the organization may use.
+    pub limits: Limits,
     /// Limits and deadlines of the request path.
     pub settings: Settings,
     /// How many keys metrics tell apart.

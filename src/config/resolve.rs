@@ -89,6 +89,7 @@ pub(super) fn resolve(
         routing,
         prices,
         permissions: written.permissions,
+        limits: written.limits,
         settings: written.settings,
         metrics_keys_max: written.counts.metrics_keys_max,
         journal_capacity: written.counts.journal_capacity,

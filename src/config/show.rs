@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use crate::catalog::ModelRule;
+use crate::domain::{Allowance, Bounds, Budget, Limits};
 use crate::providers::Provider;
 
 use super::credential::Reference;
@@ -83,6 +84,7 @@ impl Config {
     fn write_limits(&self, out: &mut String) -> std::fmt::Result {
         let timeouts = &self.settings.timeouts;
         writeln!(out, "limits:")?;
+        write_limits(out, &self.limits)?;
         writeln!(out, "  body_bytes_max: {}", show_size(self.settings.body_bytes_max))?;
         writeln!(out, "  upstream_connections_kept: {}", self.settings.upstream_connections_kept)?;
         let door = &self.settings.door;
@@ -141,6 +143,49 @@ fn write_rule(out: &mut String, rule: &ModelRule) -> std::fmt::Result {
     }
     let providers: Vec<_> = rule.providers.iter().map(|provider| quoted(&provider.name)).collect();
     writeln!(out, "    providers: [{}]", providers.join(", "))
+}
+
+/// The organization's limits; what is not limited is not there.
+fn write_limits(out: &mut String, limits: &Limits) -> std::fmt::Result {
+    write_bounds(out, "  ", &limits.all)?;
+    if !limits.models.is_empty() {
+        writeln!(out, "  models:")?;
+    }
+    limits.models.iter().try_for_each(|(model, bounds)| {
+        writeln!(out, "    {}:", quoted(&model.to_string()))?;
+        if let Some(max) = bounds.body_bytes_max {
+            writeln!(out, "      body_bytes_max: {max}")?;
+        }
+        write_bounds(out, "      ", bounds)
+    })
+}
+
+fn write_bounds(out: &mut String, indent: &str, bounds: &Bounds) -> std::fmt::Result {
+    let counts = [
+        ("rpm", bounds.rpm),
+        ("burst", bounds.burst),
+        ("tpm", bounds.tpm),
+        ("input_tpm", bounds.input_tpm),
+        ("output_tpm", bounds.output_tpm),
+        ("concurrency", bounds.concurrency),
+        ("output_tokens_max", bounds.output_tokens_max),
+    ];
+    for (name, count) in counts {
+        if let Some(count) = count {
+            writeln!(out, "{indent}{name}: {count}")?;
+        }
+    }
+    if !bounds.budgets.is_empty() {
+        writeln!(out, "{indent}budgets:")?;
+    }
+    bounds.budgets.iter().try_for_each(|Budget { allowance, per, time_zone, hard }| {
+        let allowance = match allowance {
+            Allowance::Money(amount) => format!("usd: {}", amount.dollars()),
+            Allowance::Tokens(count) => format!("tokens: {count}"),
+        };
+        let (per, zone) = (per.label(), quoted(time_zone.name()));
+        writeln!(out, "{indent}  - {{{allowance}, per: {per}, time_zone: {zone}, hard: {hard}}}")
+    })
 }
 
 /// A text as YAML takes it. What JSON quotes, YAML reads alike.

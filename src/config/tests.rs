@@ -204,8 +204,39 @@ fn settings_of_later_versions_are_unknown() {
         let found = faults_of(&format!("{section}: {{}}\n"));
         assert!(found.len() == 1 && found[0].starts_with(&format!("{section}: unknown setting")), "{found:?}");
     }
-    let found = faults_of("limits: {rpm: 10}\n");
-    assert!(found[0].starts_with("limits.rpm: unknown setting; known here: body_bytes_max, "), "{found:?}");
+    assert_eq!(faults_of("streams: {buffer: 10}\n"), ["streams.buffer: unknown setting; known here: cut"]);
+}
+
+#[test]
+fn limits_of_the_organization_are_read() {
+    let config = read(
+        "limits:
+  rpm: 600
+  budget: {usd: 12.5, per: month, time_zone: Europe/Berlin}
+  budgets: [{tokens: 1000, per: day, hard: false}]
+  models: {\"gpt-*\": {concurrency: 3}}
+",
+    );
+    let budgets: Vec<_> = config.limits.all.budgets.iter().map(ToString::to_string).collect();
+    assert_eq!(budgets, ["12.5usd/month@Europe/Berlin", "1000tokens/day:soft"]);
+    let shown = config.show();
+    for line in
+        ["  rpm: 600\n", "{usd: 12.5, per: month, time_zone: Europe/Berlin, hard: true}", "      concurrency: 3\n"]
+    {
+        assert!(shown.contains(line), "{shown}");
+    }
+    for (text, fault) in [
+        ("limits: {rpm: 0}", "limits.rpm: must be from 1 to 1000000000000, found 0"),
+        ("limits: {budget: {per: day}}", "limits.budget: a budget is either in usd or in tokens: write one of them"),
+        ("limits: {budget: {usd: 5}}", "limits.budget.per: missing; hour, day, week, month or total"),
+        (
+            "limits: {models: {\"gpt 4\": {rpm: 1}}}",
+            "limits.models.gpt 4: a pattern has no spaces and no control characters",
+        ),
+        ("limits: {burst: 5}", "limits: burst says how many of a minute's requests may come at once: it needs rpm"),
+    ] {
+        assert_eq!(faults_of(&format!("{text}\n")), [fault]);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::catalog::{self, CurrentCatalog, Routing};
-use crate::domain::{KeyKind, KeyText, Pepper, Permissions, PriceTable, Timestamp};
+use crate::domain::{KeyKind, KeyText, Limits, Pepper, Permissions, PriceTable, Timestamp};
 use crate::journal::{Metrics, Records};
 
 mod data_dir; // the directory everything durable lives in, for one process at a time
@@ -66,6 +66,8 @@ pub struct Configured {
     pub prices: Arc<PriceTable>,
     /// What the organization may use.
     pub permissions: Arc<Permissions>,
+    /// What the organization may use of it.
+    pub limits: Limits,
     pub settings: Arc<catalog::Settings>,
 }
 

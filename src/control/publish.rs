@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::catalog::{
-    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState, SecretState, Team, TeamState,
+    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState, Moment, Organization, SecretState, Team,
+    TeamState,
 };
 use crate::domain::{KeyDigest, KeyKind, Permissions, Timestamp};
 use crate::journal::Metrics;
@@ -104,8 +105,10 @@ impl Publisher {
             }
         }
         metrics.keys_known(census.live, census.revoked);
-        let Configured { organization, routing, prices, permissions, settings } = configured;
-        let catalog = Catalog { organization, permissions, keys, routing, prices, settings };
+        let Configured { organization, routing, prices, permissions, limits, settings } = configured;
+        let payer = Arc::new(Organization { name: organization.clone(), quota: Arc::default() });
+        payer.quota.define(&limits, Moment::now());
+        let catalog = Catalog { organization, permissions, keys, payer, routing, prices, settings };
         Ok(Self { catalog: Arc::new(CurrentCatalog::new(catalog)), metrics, census: Mutex::new(census) })
     }
 
@@ -116,10 +119,14 @@ impl Publisher {
     /// Makes what was configured anew hold for all requests to come.
     pub(super) fn configure(&self, configured: Configured) {
         let _one_at_a_time = self.census.lock();
-        let Configured { organization, routing, prices, permissions, settings } = configured;
+        let Configured { organization, routing, prices, permissions, limits, settings } = configured;
         self.catalog.update(|catalog| {
             let keys = std::mem::take(&mut catalog.keys);
-            *catalog = Catalog { organization, permissions, keys, routing, prices, settings };
+            // What was used up stays used up, under the limits there are now.
+            let quota = catalog.payer.quota.clone();
+            quota.define(&limits, Moment::now());
+            let payer = Arc::new(Organization { name: organization.clone(), quota });
+            *catalog = Catalog { organization, permissions, keys, payer, routing, prices, settings };
         });
     }
 
@@ -153,6 +160,7 @@ impl Publisher {
         let Some(before) = self.known(key) else { return };
         let state = before.state.clone();
         state.permit(key.permissions.clone());
+        state.quota().define(&key.limits, Moment::now());
         census.retire(state.expires_at(), &before.id);
         state.expire_at(key.expires_at);
         census.count(key, &before.id, &state, now);
@@ -201,6 +209,7 @@ impl Publisher {
         let census = self.census.lock();
         let Some(known) = census.teams.get(&team.id) else { return };
         known.state.permit(team.permissions.clone());
+        known.state.quota().define(&team.limits, Moment::now());
         known.state.suspend(team.suspended_at.is_some());
         let is_of_team = |key: &&Credential| key.key.team.as_ref().is_some_and(|team| Arc::ptr_eq(team, known));
         self.catalog.load().keys.iter().filter(is_of_team).for_each(|credential| woken.wake(&credential.key.state));
@@ -260,6 +269,7 @@ impl Census {
         let state = Arc::new(KeyState::new(series));
         let id: Arc<str> = key.id.as_str().into();
         state.permit(key.permissions.clone());
+        state.quota().define(&key.limits, Moment::now());
         state.expire_at(key.expires_at);
         if key.revocation.is_some() {
             state.revoke();
@@ -290,6 +300,7 @@ impl Census {
 
     fn meet(&mut self, team: &store::Team) {
         let state = TeamState::new(team.permissions.clone());
+        state.quota().define(&team.limits, Moment::now());
         state.suspend(team.suspended_at.is_some());
         let known = Team { id: team.id.as_str().into(), name: team.name.as_str().into(), state };
         self.teams.insert(team.id.clone(), Arc::new(known));

@@ -56,7 +56,8 @@ async fn times(office: &Office) -> [Duration; 3] {
         let name = format!("new{number}");
         let begun = Instant::now();
         let (kind, permissions) = (NewKeyKind::Access, Permissions::default());
-        let new = NewKey { name: name.clone(), team: None, kind, expires_at: None, permissions };
+        let new =
+            NewKey { name: name.clone(), team: None, kind, expires_at: None, permissions, limits: Default::default() };
         office.create_key(new, Actor::Socket).await.unwrap();
         times[0].push(begun.elapsed());
         let begun = Instant::now();

@@ -9,12 +9,17 @@ mod money; // nano-USD and pico-USD per token, in integers
 mod usage; // tokens by kind, and where the figures came from
 mod price; // the price table: usage × rates = cost
 mod permissions; // what a key, a team or the organization may use
+mod limits; // how much a key, a team or the organization may use
 mod standing; // where a key is in its life
 mod secret; // a text that no log, error or Debug output can show
 mod time; // a moment in UTC
 mod verdict; // what became of a request
 
 pub use key_text::{KeyDigest, KeyKind, KeyText, KeyTextError, Pepper};
+pub use limits::{
+    Allowance, Bounds, Budget, BudgetError, Count, Limits, LimitsChange, LimitsError, Period, Spending, TimeZone,
+    Window,
+};
 pub use money::{NanoUsd, PicoUsd};
 pub use name::{Name, NameError};
 pub use permissions::{Network, Pattern, PermissionError, Permissions, PermissionsChange, present};

@@ -20,6 +20,12 @@ impl NanoUsd {
     pub fn from_pico(pico: u128) -> Self {
         Self(u64::try_from((pico + 500) / 1000).unwrap_or(u64::MAX))
     }
+
+    /// Dollars with as many decimals as are needed, exactly: `12.5`.
+    pub fn dollars(self) -> String {
+        let text = format!("{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
 }
 
 impl PicoUsd {

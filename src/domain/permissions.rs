@@ -1,5 +1,6 @@
 //! What a key, a team or the organization may use.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -117,6 +118,21 @@ impl PermissionsChange {
 
 fn matches(patterns: &Option<Vec<Pattern>>, text: &str) -> bool {
     patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(text)))
+}
+
+impl Eq for Pattern {}
+
+impl PartialOrd for Pattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By their text.
+impl Ord for Pattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.to_string().cmp(&other.to_string())
+    }
 }
 
 impl Pattern {

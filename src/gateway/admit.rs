@@ -1,19 +1,31 @@
 //! 4 Is there room? The [`Grant`] becomes [`Room`], and with the request on record an [`Admission`].
 //!
-//! Room now means a place in the journal: a request that could not be recorded is not taken.
+//! Room means a place in the journal, because a request that could not be recorded is not taken, and whatever the
+//! limits of key, team and organization count: requests and tokens of a minute, a place among those that run at the
+//! same time, and of each budget as much as the request can cost. All of it is taken, or nothing.
 
 use std::sync::Arc;
 
-use crate::domain::PriceTable;
+use crate::catalog::{
+    Catalog, Credential, Crossing, Demand, Hold, Moment, Organization, Scope, Scopes, Size, Used, check, tightest,
+};
+use crate::domain::{ModelPrice, NanoUsd, PriceTable, Spending, Usage};
 use crate::journal::{Journal, Slot};
+use crate::protocol::Endpoint;
+use crate::protocol::ask::AskHead;
 
+use super::attribute::Account;
 use super::authorize::Grant;
 use super::refusal::Refusal;
 use super::report::{Book, Entry};
 
+/// How many bytes of a body stand for a token, as a rule. The end of the request corrects it.
+const BYTES_A_TOKEN: u64 = 4;
+
 /// Everything a granted request needs to be taken. Made only here; dropping it gives it back.
 pub struct Room {
     slot: Slot,
+    taken: Option<Taken>,
 }
 
 /// A request that was taken, and of which nothing has been sent yet. Dropping it closes its record.
@@ -21,16 +33,100 @@ pub struct Admission {
     book: Book,
 }
 
+/// What a request has taken of limits, and whose they are.
+pub struct Taken {
+    hold: Hold,
+    payer: Arc<Organization>,
+}
+
+/// What a request asks of its limits.
+pub struct Asked<'a> {
+    pub endpoint: Endpoint,
+    pub ask: &'a AskHead,
+    pub body_bytes: u64,
+    pub price: Option<&'a ModelPrice>,
+}
+
+/// Refuses a request that could not be taken whatever it asks for, before memory is spent on its body. Nothing is
+/// taken yet.
+pub fn look_in(account: &Account, catalog: &Catalog, now: Moment) -> Result<(), Refusal> {
+    let scopes = Scopes::of(account.credential(), &catalog.payer);
+    match check(scopes, &Demand::default(), now) {
+        Some(hit) => Err(Refusal::Limited(Box::new(hit))),
+        None => Ok(()),
+    }
+}
+
+/// The largest body the account may send, and whose limit that is.
+pub fn body_bytes_max(account: &Account, catalog: &Catalog) -> Option<(u64, Scope)> {
+    tightest(Scopes::of(account.credential(), &catalog.payer), None, |bounds| bounds.body_bytes_max)
+}
+
 /// Holds room for a request that was granted.
-pub fn hold(_grant: &Grant, journal: &Journal) -> Result<Room, Refusal> {
+pub fn hold(
+    _grant: &Grant,
+    account: &Account,
+    catalog: &Catalog,
+    journal: &Journal,
+    asked: &Asked<'_>,
+    now: Moment,
+) -> Result<Room, Refusal> {
+    let credential = account.credential();
+    let scopes = Scopes::of(credential, &catalog.payer);
+    each_fits(scopes, asked)?;
+    let demand = demand(asked, credential);
+    let hold = Hold::take(scopes, &demand, now).map_err(Refusal::Limited)?;
+    // Last: what was taken is given back where it is dropped.
     let slot = journal.reserve().map_err(|_full| Refusal::AuditUnavailable)?;
-    Ok(Room { slot })
+    let taken = (!hold.is_empty()).then(|| Taken { hold, payer: catalog.payer.clone() });
+    Ok(Room { slot, taken })
+}
+
+/// Holds room for what the gateway answers from its own knowledge, which limits do not count.
+pub fn hold_own_answer(_grant: &Grant, journal: &Journal) -> Result<Room, Refusal> {
+    let slot = journal.reserve().map_err(|_full| Refusal::AuditUnavailable)?;
+    Ok(Room { slot, taken: None })
+}
+
+/// The limits that hold for each request by itself.
+fn each_fits(scopes: Scopes<'_>, asked: &Asked<'_>) -> Result<(), Refusal> {
+    let model = Some(asked.ask.model.as_str());
+    if let Some((limit, scope)) = tightest(scopes, model, |bounds| bounds.body_bytes_max)
+        && asked.body_bytes > limit
+    {
+        return Err(Refusal::BodyTooLarge { limit, scope: Some(scope) });
+    }
+    if let Some((limit, scope)) = tightest(scopes, model, |bounds| bounds.output_tokens_max)
+        && let Some(wanted) = asked.ask.output_tokens_max
+        && wanted > limit
+    {
+        return Err(Refusal::OutputTooLarge { wanted, limit, scope });
+    }
+    Ok(())
+}
+
+fn demand<'a>(asked: &Asked<'a>, credential: &Credential) -> Demand<'a> {
+    let Asked { endpoint, ask, body_bytes, price } = *asked;
+    let model = ask.model.as_str();
+    if endpoint.is_free() {
+        // Only the request itself counts.
+        return Demand { model: Some(model), ..Demand::default() };
+    }
+    let output = ask.output_tokens_max.map(|each| each.saturating_mul(ask.answers));
+    let output_tokens_max = if produces_nothing(endpoint) { Some(0) } else { output };
+    let size = Size { body_bytes, input_tokens: body_bytes / BYTES_A_TOKEN, output_tokens_max, price };
+    Demand::new(model, size, credential.key.state.learned())
+}
+
+/// Whether an answer of the endpoint has no output tokens.
+fn produces_nothing(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::BatchEmbedContents)
 }
 
 impl Room {
     /// Takes the request, and records that it was taken.
     pub fn admit(self, entry: Entry, prices: Arc<PriceTable>) -> Admission {
-        Admission { book: Book::open(entry, self.slot, prices) }
+        Admission { book: Book::open(entry, self.slot, prices, self.taken) }
     }
 }
 
@@ -41,5 +137,23 @@ impl Admission {
 
     pub fn into_book(self) -> Book {
         self.book
+    }
+}
+
+impl Taken {
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// Makes what was taken be what was used, and gives back the rest.
+    pub fn settle(self, credential: &Credential, model: Option<&str>, usage: &Usage, cost: NanoUsd) -> Vec<Crossing> {
+        let Self { hold, payer } = self;
+        let (input_tokens, output_tokens) = (usage.tokens.input, usage.tokens.output);
+        if output_tokens > 0 {
+            credential.key.state.learned().note(output_tokens);
+        }
+        let spending = Spending { money: cost, tokens: input_tokens.saturating_add(output_tokens) };
+        let used = Used { input_tokens, output_tokens, spending };
+        hold.settle(Scopes::of(credential, &payer), model, used, Moment::now())
     }
 }

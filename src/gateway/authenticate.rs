@@ -241,6 +241,7 @@ mod tests {
         let catalog = Catalog {
             organization: "acme".into(),
             permissions: Arc::default(),
+            payer: Arc::default(),
             keys: keys.collect(),
             routing: Arc::new(Routing::default()),
             prices: Arc::new(PriceTable::default()),

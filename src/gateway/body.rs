@@ -34,7 +34,7 @@ pub enum BodyError {
 pub async fn read(session: &mut Session, bytes_max: usize, deadline: Duration) -> Result<Bytes, BodyError> {
     let announced = announced_length(session)?;
     if announced.is_some_and(|length| length > bytes_max as u64) {
-        return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max }));
+        return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max as u64, scope: None }));
     }
     if expects_continue(session) {
         session.write_continue_response().await.map_err(client)?;
@@ -60,7 +60,7 @@ async fn read_announced(session: &mut Session, announced: Option<u64>, bytes_max
         }
         let Some(piece) = session.read_request_body().await.map_err(client)? else { break };
         if body.len() + piece.len() > bytes_max {
-            return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max }));
+            return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max as u64, scope: None }));
         }
         body.extend_from_slice(&piece);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LimitDocument, Moment, Scopes, standings};
 use crate::domain::Permissions;
 
 use super::attribute::Account;
@@ -28,9 +28,16 @@ pub fn describe(account: &Account, catalog: &Catalog) -> Vec<u8> {
             "team": set_by(of_team.as_deref()),
             "organization": set_by(Some(&catalog.permissions)),
         },
+        "limits": limits(account, catalog),
         "providers": reachable(account, catalog),
     });
     answer.to_string().into_bytes()
+}
+
+/// Every limit that concerns the key, with who sets it, what is left and when it is whole again.
+fn limits(account: &Account, catalog: &Catalog) -> Vec<LimitDocument> {
+    let scopes = Scopes::of(account.credential(), &catalog.payer);
+    standings(scopes, Moment::now()).iter().map(LimitDocument::from).collect()
 }
 
 /// The configured providers that nobody's permissions exclude.

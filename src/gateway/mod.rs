@@ -6,9 +6,10 @@
 //! | 1 | `authenticate` | `request_filter` | headers → `Caller`; no body read yet, nothing asked of a store | 400, 401, 403, 429 |
 //! | 2 | `attribute` | ” | `Caller` → `Account` | |
 //! | | `frame` | ” | headers that leave it uncertain what the request is go no further | 400 |
+//! | | `admit` | ” | looks in whether limits leave any room at all, before memory is spent on the body | 402, 429 |
 //! | | `body` | ” | reads the whole body, once | 400, 408, 413 |
 //! | 3 | `authorize` | ” | `Account`, head of the body → `Grant`; endpoint and address before the body is read | 403, 404, 503 |
-//! | 4 | `admit` | ” | `Grant` → `Admission`: a place in the journal is held | 503 |
+//! | 4 | `admit` | ” | `Grant` → `Admission`: a place in the journal is held, and what the limits count | 400, 402, 413, 429, 503 |
 //! | 6 | `route` | ”, `upstream_peer`, `fail_to_connect` | choice → `Plan` → address | 502, 504 |
 //! | 7 | `relay` | `upstream_request_filter`, `request_body_filter`, `response_filter`, `response_body_filter` | `Admission` → `Commitment`; the answer passes and is metered | 502, 504, or the stream's error event |
 //! | | `cut` | `response_filter`, `response_body_filter`, `fail_to_proxy` | a key that may not go on ends its running answer | 401, 403, or the stream's end |

@@ -23,7 +23,7 @@ use super::heat::Heat;
 use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
-use super::respond::{REQUEST_ID, SERVER_TIMING, VERDICT};
+use super::respond::{self, REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::Resolver;
 use super::{body, cut};
 
@@ -184,6 +184,9 @@ impl ProxyHttp for Gateway {
             response.insert_header(REQUEST_ID, &**id)?;
         }
         response.insert_header(VERDICT, Verdict::Pass.label())?;
+        if let Some(binding) = commitment.binding() {
+            respond::show_limits(response, &binding)?;
+        }
         let overhead = commitment.overhead().as_micros();
         let (millis, micros) = (overhead / 1000, overhead % 1000);
         // The provider's own figures stay beside ours.

@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::catalog::{Catalog, Credential, Settings, Wanted};
+use crate::catalog::{Catalog, Credential, Moment, Wanted};
 use crate::domain::{Ended, Verdict};
 use crate::journal;
 use crate::protocol::ask::{self, AskError, AskHead};
@@ -18,7 +18,7 @@ use crate::protocol::route::{Line, Route, RouteError, Target, locate};
 use crate::protocol::{Dialect, Endpoint};
 use crate::providers::{Aim, Kind};
 
-use super::admit::{Admission, Room, hold};
+use super::admit::{self, Admission, Room, hold_own_answer};
 use super::attribute::{Account, attribute};
 use super::authenticate::{Authority, Unauthenticated, authenticate};
 use super::authorize::{Grant, Listed, authorize, authorize_entry, authorize_own_answer, listed_models};
@@ -179,14 +179,19 @@ async fn judge(
     match route.target {
         Target::Ask(endpoint) => {
             frame::check(uri.query(), &session.req_header().headers)?;
-            let body = read_body(&catalog.settings, session, entry).await?;
-            let (grant, plan) = ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, body)?;
-            Ok(Judged::Forward(hold(&grant, &gateway.journal)?, Box::new(plan)))
+            admit::look_in(account, catalog, Moment::now())?;
+            let body = read_body(catalog, account, session, entry).await?;
+            let Wanting { grant, plan, ask } =
+                ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, body)?;
+            let (body_bytes, price) = (entry.facts.request_bytes, entry.facts.price.as_deref());
+            let asked = admit::Asked { endpoint, ask: &ask, body_bytes, price };
+            let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, Moment::now())?;
+            Ok(Judged::Forward(room, Box::new(plan)))
         }
         Target::Models(dialect) => {
             let models = listed_models(account, entry, catalog, dialect);
             let entries = models.iter().map(|Listed { name, owner }| ModelEntry { id: name, owner });
-            let room = hold(&authorize_own_answer(account), &gateway.journal)?;
+            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal)?;
             Ok(Judged::Answer(room, models::list(dialect, entries)))
         }
         Target::Model { dialect, id } => {
@@ -194,11 +199,11 @@ async fn judge(
             let found = models.iter().find(|listed| *listed.name == *id);
             let unknown = || Refusal::ModelUnknown("This model is not among those GET /v1/models lists.".into());
             let Listed { name, owner } = found.ok_or_else(unknown)?;
-            let room = hold(&authorize_own_answer(account), &gateway.journal)?;
+            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal)?;
             Ok(Judged::Answer(room, models::one(dialect, ModelEntry { id: name, owner })))
         }
         Target::Me => {
-            let room = hold(&authorize_own_answer(account), &gateway.journal)?;
+            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal)?;
             Ok(Judged::Answer(room, me::describe(account, catalog)))
         }
         Target::ResponsesSocket => Err(Refusal::WebsocketUnsupported.into()),
@@ -206,16 +211,34 @@ async fn judge(
     }
 }
 
-async fn read_body(settings: &Settings, session: &mut Session, entry: &mut Entry) -> Result<Bytes, Stop> {
+async fn read_body(
+    catalog: &Catalog,
+    account: &Account,
+    session: &mut Session,
+    entry: &mut Entry,
+) -> Result<Bytes, Stop> {
     let begun = Instant::now();
-    let body = body::read(session, settings.body_bytes_max, settings.timeouts.body).await;
+    let own = catalog.settings.body_bytes_max;
+    let tighter = admit::body_bytes_max(account, catalog).filter(|(limit, _)| *limit < own as u64);
+    let bytes_max = tighter.map_or(own, |(limit, _)| limit as usize);
+    let body = body::read(session, bytes_max, catalog.settings.timeouts.body).await;
     entry.facts.body_wait = begun.elapsed();
     let body = body.map_err(|error| match error {
+        BodyError::Refused(Refusal::BodyTooLarge { limit, .. }) => {
+            Stop::Refused(Refusal::BodyTooLarge { limit, scope: tighter.map(|(_, scope)| scope) })
+        }
         BodyError::Refused(refusal) => Stop::Refused(refusal),
         BodyError::Client(error) => Stop::Gone(error),
     })?;
     entry.facts.request_bytes = body.len() as u64;
     Ok(body)
+}
+
+/// What a request wants of a provider, and may have.
+struct Wanting {
+    grant: Grant,
+    plan: Plan,
+    ask: AskHead,
 }
 
 /// Reads what a body asks for, and finds who may answer it.
@@ -227,7 +250,7 @@ fn ask_provider(
     route: &Route<'_>,
     endpoint: Endpoint,
     body: Bytes,
-) -> Result<(Grant, Plan), Refusal> {
+) -> Result<Wanting, Refusal> {
     let ask = read_ask(endpoint, route.model, head, &body).map_err(unreadable)?;
     entry.facts.stream = ask.stream;
     entry.facts.model = Some(ask.model.as_str().into());
@@ -260,7 +283,7 @@ fn ask_provider(
         model: &own_name,
     });
     let plan = Plan { provider, own_key, endpoint, model, target, body, hide_usage, connects: 0 };
-    Ok((grant, plan))
+    Ok(Wanting { grant, plan, ask })
 }
 
 /// Reads the head of a body, which is JSON but for endpoints that take files.

@@ -4,11 +4,12 @@
 //! sentence says what to do next and never repeats a credential.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::catalog::{Denial, Lapse, Scope, What};
-use crate::domain::{KeyTextError, Verdict};
+use crate::catalog::{Denial, Hit, Lapse, Named, Scope, Unit, Wait, What};
+use crate::domain::{KeyTextError, NanoUsd, Verdict};
 use crate::protocol::error::ErrorKind;
 
 use super::heat::COOLS_IN_SECONDS;
@@ -32,9 +33,17 @@ pub enum Refusal {
     MethodNotAllowed {
         allow: &'static str,
     },
+    /// `scope` says whose limit it is; nobody's is the gateway's own.
     BodyTooLarge {
-        limit: usize,
+        limit: u64,
+        scope: Option<Scope>,
     },
+    OutputTooLarge {
+        wanted: u64,
+        limit: u64,
+        scope: Scope,
+    },
+    Limited(Box<Hit>),
     BodyTimeout,
     HeaderTimeout,
     HeadersTooLarge {
@@ -90,13 +99,19 @@ impl Refusal {
             Self::ModelUnknown(String::new()),
             Self::MethodNotAllowed { allow: "POST" },
             Self::BodyTimeout,
-            Self::BodyTooLarge { limit: 0 },
             Self::HeaderTimeout,
             Self::HeadersTooLarge { bytes: 0, fields: 0 },
             Self::TargetTooLong { limit: 0 },
             Self::MethodUnknown,
             Self::VersionUnsupported,
             Self::Overloaded(""),
+            Self::BodyTooLarge { limit: 0, scope: None },
+            Self::OutputTooLarge { wanted: 2, limit: 1, scope: Scope::Key },
+            Self::Limited(Box::new(Hit::example(Named::Requests, Wait::For(Duration::from_secs(1))))),
+            Self::Limited(Box::new(Hit::example(Named::Tokens, Wait::For(Duration::from_secs(1))))),
+            Self::Limited(Box::new(Hit::example(Named::Concurrency, Wait::Running))),
+            Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Window))),
+            Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Running))),
             Self::WebsocketUnsupported,
             Self::UpstreamFailed("connect"),
             Self::AuditUnavailable,
@@ -140,6 +155,8 @@ impl Refusal {
                 row(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "version_unsupported", InvalidRequest)
             }
             Self::Overloaded(_) => may_retry(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Overloaded),
+            Self::OutputTooLarge { .. } => row(StatusCode::BAD_REQUEST, "output_too_large", InvalidRequest),
+            Self::Limited(hit) => limited_row(hit),
             Self::WebsocketUnsupported => row(StatusCode::UPGRADE_REQUIRED, "websocket_unsupported", InvalidRequest),
             Self::UpstreamFailed(_) => may_retry(StatusCode::BAD_GATEWAY, "upstream_failed", Api),
             Self::AuditUnavailable => may_retry(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", Overloaded),
@@ -164,9 +181,64 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::AuditUnavailable | Self::Overloaded(_) => Some(1),
+            Self::Limited(hit) => match hit.wait {
+                Wait::For(wait) => Some(u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)),
+                Wait::Running => Some(1),
+                Wait::Window | Wait::Never => None,
+            },
             Self::TooManyFailures => Some(COOLS_IN_SECONDS),
             _ => None,
         }
+    }
+}
+
+/// What passes by itself may be tried again; what needs a smaller request, or more budget, may not.
+fn limited_row(hit: &Hit) -> Row {
+    let (status, kind) = match (hit.standing.named, hit.passes()) {
+        (Named::Budget, false) => (StatusCode::PAYMENT_REQUIRED, ErrorKind::Billing),
+        _ => (StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit),
+    };
+    Row { status, code: hit.code(), kind, retry: hit.passes() }
+}
+
+fn limited(hit: &Hit, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Hit { standing, asked, wait } = hit;
+    let amount = |figure| match standing.unit {
+        Unit::Money => format!("${}", NanoUsd(figure).dollars()),
+        unit => format!("{figure} {}", unit.label()),
+    };
+    match (standing.named, wait) {
+        (Named::Budget, Wait::Never) => write!(
+            f,
+            "This request may cost up to {}, which is more than {standing} allows at all. Ask for fewer output tokens, or \
+             send less.",
+            amount(*asked)
+        ),
+        (Named::Budget, Wait::Window) => {
+            let left = amount(standing.remaining);
+            write!(f, "Of {standing}, {left} is left, and this request may cost up to {}. ", amount(*asked))?;
+            match standing.resets_at {
+                Some(at) => write!(f, "It begins anew at {at}; whoever sets it can raise it before."),
+                None => f.write_str("Whoever sets it can raise it."),
+            }
+        }
+        (Named::Budget, _) => write!(
+            f,
+            "What is left of {standing} is held for requests that are running ({}). Try again shortly: what they do not \
+             use is given back.",
+            amount(standing.reserved)
+        ),
+        (_, Wait::Never) => write!(
+            f,
+            "This request alone may use {}, which is more than {standing} allows at once. Ask for fewer output tokens, or \
+             send less.",
+            amount(*asked)
+        ),
+        (Named::Concurrency, _) => write!(f, "As many requests are running as {standing} allows. Wait for one to end."),
+        (_, Wait::For(time)) => {
+            write!(f, "This exceeds {standing}. Try again in {:.1} seconds.", time.as_secs_f64().max(0.1))
+        }
+        (_, Wait::Window | Wait::Running) => write!(f, "This exceeds {standing}. Try again shortly."),
     }
 }
 
@@ -176,6 +248,14 @@ fn not_allowed_code(what: What) -> &'static str {
         What::Endpoint => "endpoint_not_allowed",
         What::Model => "model_not_allowed",
         What::Provider => "provider_not_allowed",
+    }
+}
+
+fn whose(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Key => "this key's",
+        Scope::Team => "its team's",
+        Scope::Organization => "the organization's",
     }
 }
 
@@ -236,9 +316,17 @@ impl fmt::Display for Refusal {
             Self::MethodNotAllowed { allow } => {
                 write!(f, "This path exists, but takes only {allow}: check the request's method.")
             }
-            Self::BodyTooLarge { limit } => {
-                write!(f, "The request body is larger than this gateway takes ({limit} bytes). Send a smaller one.")
+            Self::BodyTooLarge { limit, scope } => {
+                let whose = scope.map_or("this gateway's", whose);
+                write!(f, "The request body is larger than {whose} limit of {limit} bytes. Send a smaller one.")
             }
+            Self::OutputTooLarge { wanted, limit, scope } => write!(
+                f,
+                "The request asks for up to {wanted} output tokens, and {} limit is {limit} for a request. Ask for fewer \
+                 (max_tokens).",
+                whose(*scope)
+            ),
+            Self::Limited(hit) => limited(hit, f),
             Self::BodyTimeout => f.write_str("The request body did not arrive in time. Send the request again."),
             Self::HeaderTimeout => f.write_str("The request's head did not arrive in time. Send the request again."),
             Self::HeadersTooLarge { bytes, fields } => write!(

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::catalog::Credential;
-use crate::domain::{Cost, Ended, PriceTable, Usage, Verdict};
-use crate::journal::{Closing, EventNumber, KeyIdentity, Opening, Record, Refused, Slot};
+use crate::catalog::{Credential, Crossing};
+use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Usage, Verdict};
+use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot};
 
+use super::admit::Taken;
 use super::journey::{Facts, now};
 use super::refusal::Refusal;
 
@@ -90,6 +91,8 @@ pub struct Book {
     started: Instant,
     prices: Arc<PriceTable>,
     slot: Option<Slot>,
+    /// What it holds of limits, if any concern it.
+    taken: Option<Taken>,
 }
 
 /// What an admitted request came to.
@@ -108,10 +111,10 @@ pub struct Receipt {
 
 impl Book {
     /// Records that the request was admitted; `slot` is for what it will come to.
-    pub fn open(mut entry: Entry, slot: Slot, prices: Arc<PriceTable>) -> Self {
+    pub fn open(mut entry: Entry, slot: Slot, prices: Arc<PriceTable>, taken: Option<Taken>) -> Self {
         let opening = entry.write(Verdict::Pass, None);
         let Facts { started, ref credential, .. } = entry.facts;
-        Self { opening, credential: credential.clone(), started, prices, slot: Some(slot) }
+        Self { opening, credential: credential.clone(), started, prices, slot: Some(slot), taken }
     }
 
     pub fn opening(&self) -> &Opening {
@@ -125,6 +128,11 @@ impl Book {
 
     pub fn prices(&self) -> &Arc<PriceTable> {
         &self.prices
+    }
+
+    /// What it holds of limits, if any concern it.
+    pub fn taken(&self) -> Option<&Taken> {
+        self.taken.as_ref()
     }
 
     /// When the request arrived.
@@ -141,6 +149,14 @@ impl Book {
         let Some(slot) = self.slot.take() else { return };
         let Receipt { verdict, reason, status, ended, model_served, first_token, response_bytes, usage, cost } =
             receipt;
+        // Before the record: whoever has seen the end of a request finds nothing held by it.
+        if let Some(taken) = self.taken.take() {
+            let model = self.opening.model_requested.as_deref();
+            let amount = cost.as_ref().map_or(NanoUsd(0), |cost| cost.amount);
+            for crossing in taken.settle(&self.credential, model, &usage, amount) {
+                tell(&crossing, slot.metrics());
+            }
+        }
         slot.write(Record::Closed(Box::new(Closing {
             opening: self.opening.clone(),
             time: now(),
@@ -156,6 +172,14 @@ impl Book {
             ended,
         })));
     }
+}
+
+/// A share of a budget was spent: once for each share and window.
+fn tell(crossing: &Crossing, metrics: &Metrics) {
+    let Crossing { scope, name, budget, model, threshold } = crossing;
+    metrics.budget_threshold_passed(scope.label(), name, &budget.to_string(), *threshold);
+    let models = model.as_ref().map(|model| format!(" for models {model}")).unwrap_or_default();
+    log::warn!("{threshold} % of the budget {budget}{models} of the {} {name} is spent", scope.label());
 }
 
 impl Receipt {

@@ -8,6 +8,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{OrErr, Result};
 
+use crate::catalog::Binding;
 use crate::protocol::{Dialect, error};
 
 use super::refusal::Refusal;
@@ -17,6 +18,17 @@ pub const VERDICT: HeaderName = HeaderName::from_static("x-keeptrusts-verdict");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// OpenAI's and Anthropic's SDKs, Claude Code and Copilot obey it: whether sending the same again makes sense.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+const REQUESTS_LIMIT: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKENS_LIMIT: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 
 /// The longest unread body that is read and thrown away to keep the connection; beyond it the connection is
 /// closed, which costs the client less than sending the rest.
@@ -48,6 +60,7 @@ pub async fn refuse(
         head.insert_header(header::RETRY_AFTER, seconds)?;
     }
     match refusal {
+        Refusal::Limited(hit) => show_limits(&mut head, &hit.binding())?,
         Refusal::MethodNotAllowed { allow } => head.insert_header(header::ALLOW, *allow)?,
         // RFC 9110 §15.5.22: says what to upgrade to, were it supported.
         Refusal::WebsocketUnsupported => head.insert_header(header::UPGRADE, "websocket")?,
@@ -88,6 +101,29 @@ pub fn last_word(refusal: &Refusal, dialect: Dialect, request_id: &str) -> Vec<u
         head += &format!("allow: {allow}\r\n");
     }
     [head.as_bytes(), b"\r\n", body.as_ref()].concat()
+}
+
+/// Tells how the tightest limits on requests and tokens stand, in the form OpenAI's clients know.
+pub fn show_limits(head: &mut ResponseHeader, binding: &Binding) -> Result<()> {
+    for (bucket, [limit, remaining, reset]) in [(binding.requests, &REQUESTS_LIMIT), (binding.tokens, &TOKENS_LIMIT)] {
+        let Some(bucket) = bucket else { continue };
+        head.insert_header(limit, bucket.limit)?;
+        head.insert_header(remaining, bucket.remaining)?;
+        head.insert_header(reset, span(bucket.reset))?;
+    }
+    Ok(())
+}
+
+/// A span of time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`.
+fn span(time: Duration) -> String {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    let (minutes, rest) = (millis / 60_000, millis % 60_000);
+    let seconds = rest as f64 / 1000.0;
+    match (minutes, rest) {
+        (0, 0..1000) => format!("{rest}ms"),
+        (0, _) => format!("{seconds}s"),
+        _ => format!("{minutes}m{seconds}s"),
+    }
 }
 
 /// Answers with a body of the gateway's own.
@@ -156,4 +192,15 @@ pub async fn end_stream(session: &mut Session, event: Vec<u8>) -> Result<()> {
         .write_response_body(Some(event.into()), true)
         .await
         .or_err(pingora::ErrorType::WriteError, "ending a stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_openai_writes_them() {
+        let spans = [0, 1, 120, 1000, 1500, 59_999, 60_000, 366_000].map(|ms| span(Duration::from_millis(ms)));
+        assert_eq!(spans, ["0ms", "1ms", "120ms", "1s", "1.5s", "59.999s", "1m0s", "6m6s"]);
+    }
 }

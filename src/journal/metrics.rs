@@ -21,6 +21,7 @@ use prometheus::{
 
 use crate::domain::{Ended, Timestamp, UsageSource, Verdict};
 
+use super::limit_gauges::{LimitGauges, LimitReading};
 use super::record::{Closing, Opening, Record, Refused};
 
 /// How the names of all metrics begin.
@@ -48,7 +49,7 @@ const TOKEN_KINDS: [&str; 5] = ["input", "cache_read", "cache_write", "output", 
 pub struct Metrics {
     registry: Registry,
     rows: Vec<Row>,
-    keys_max: AtomicUsize,
+    keys_max: Arc<AtomicUsize>,
     keys_named: AtomicUsize,
     /// What keys beyond the maximum are counted as, by team: one for all of a team.
     others: Mutex<HashMap<Arc<str>, Arc<KeySeries>>>,
@@ -60,6 +61,8 @@ pub struct Metrics {
     usage_records: IntCounterVec,
     upstream_errors: IntCounterVec,
     streams_cut: IntCounterVec,
+    limits: LimitGauges,
+    budget_thresholds: IntCounterVec,
     duration: HistogramVec,
     first_token: HistogramVec,
     overhead: Histogram,
@@ -117,6 +120,7 @@ impl KeySeries {
 impl Metrics {
     /// `keys_max` bounds the values of the `key` label; further keys are counted as `other`.
     pub fn new(version: &str, keys_max: usize) -> prometheus::Result<Self> {
+        let known = Arc::new(AtomicUsize::new(keys_max));
         let registry = Registry::new_custom(Some(PREFIX.into()), None)?;
         let table = Table { registry: &registry, rows: RefCell::default() };
         let cost = IntCounterVec::new(
@@ -124,7 +128,7 @@ impl Metrics {
             &["key", "team", "provider", "model"],
         )?;
         let metrics = Self {
-            keys_max: AtomicUsize::new(keys_max),
+            keys_max: known.clone(),
             keys_named: AtomicUsize::new(0),
             others: Mutex::default(),
             requests: table.counters(
@@ -162,6 +166,11 @@ impl Metrics {
                 "streams_cut_total",
                 "Running answers that the gateway ended, by the code of the reason.",
                 &["reason"],
+            )?,
+            budget_thresholds: table.counters(
+                "budget_thresholds_total",
+                "Windows of budgets in which 50, 80 or 100 percent were spent.",
+                &["scope", "name", "budget", "threshold"],
             )?,
             duration: table.histograms(
                 "request_duration_seconds",
@@ -210,10 +219,12 @@ impl Metrics {
                 "config_reload_timestamp_seconds",
                 "When a configuration was last taken over, in seconds since 1970.",
             )?,
+            limits: LimitGauges::new(known)?,
             rows: Vec::new(),
             registry: registry.clone(),
         };
         table.register(NanoUsdAsUsd(cost))?;
+        table.register(metrics.limits.clone())?;
         table
             .gauges("build_info", "The running version; the value is always 1.", &["version"])?
             .with_label_values(&[version])
@@ -222,6 +233,11 @@ impl Metrics {
             metrics.usage_records.with_label_values(&[source.label()]);
         }
         Ok(Self { rows: table.rows.take(), ..metrics })
+    }
+
+    /// Lets the metrics of limits be made of what `read` tells whenever they are asked for.
+    pub fn watch_limits(&self, read: impl Fn(usize) -> Vec<LimitReading> + Send + Sync + 'static) {
+        self.limits.read.store(Some(Arc::new(Box::new(read))));
     }
 
     /// Every metric of this table, in its order.
@@ -365,6 +381,11 @@ impl Metrics {
     /// Counts a connection beyond a cap.
     pub fn connection_refused(&self, reason: &'static str) {
         self.connections_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// A share of a budget, in percent, was spent for the first time in its window.
+    pub fn budget_threshold_passed(&self, scope: &str, name: &str, budget: &str, threshold: u8) {
+        self.budget_thresholds.with_label_values(&[scope, name, budget, &threshold.to_string()]).inc();
     }
 
     /// How many keys are live, and how many revoked ones are remembered.

@@ -101,6 +101,10 @@ impl Journal {
 }
 
 impl Slot {
+    pub fn metrics(&self) -> &Metrics {
+        &self.journal.metrics
+    }
+
     /// Counts the record in the metrics and queues it for the event log.
     pub fn write(mut self, record: Record) {
         self.journal.metrics.observe(&record);

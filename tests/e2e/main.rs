@@ -26,6 +26,7 @@ mod door;
 mod corpus;
 mod framing;
 mod money;
+mod limits;
 mod crowd;
 mod mixed;
 mod tls;

@@ -32,8 +32,8 @@ async fn everything_holds_for_requests_to_come_and_running_ones_keep_theirs() {
     let before = world.mock.base_url();
     world.rewrite(|text| {
         let text = text.replace("openai: {kind", "renamed: {kind").replace(&before, &other.base_url());
-        text.replace("organization: acme", "organization: umbrella")
-            + "limits: {body_bytes_max: 1KiB}\nlog: {level: debug}\n"
+        let text = text.replace("organization: acme", "organization: umbrella");
+        text.replace("limits:\n", "limits:\n  body_bytes_max: 1KiB\n") + "log: {level: debug}\n"
     });
     let told = world.kt(&["config", "reload"]).succeeded();
     assert!(told.stdout().starts_with("in force since "), "{}", told.stdout());

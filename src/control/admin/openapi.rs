@@ -4,6 +4,7 @@
 //! document, and how to authenticate. It is served like everything else: over TCP to holders of a token.
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use utoipa::{OpenApi, ToSchema};
 
@@ -64,6 +65,104 @@ pub(super) struct PermissionsSchema {
     /// Addresses and networks the caller connects from, such as `10.0.0.0/8`.
     #[schema(required = false, max_items = 64)]
     networks: Option<Vec<String>>,
+}
+
+/// How much may be used. What is absent is not limited.
+#[derive(ToSchema)]
+#[schema(as = Limits)]
+#[expect(dead_code, reason = "it only describes `domain::Limits`, which knows nothing of this API")]
+pub(super) struct LimitsSchema {
+    #[schema(inline)]
+    #[serde(flatten)]
+    all: BoundsSchema,
+    /// By patterns for models, as the caller names them: limits for the requests of those models together. At most
+    /// twelve.
+    #[schema(required = false)]
+    models: Option<BTreeMap<String, BoundsSchema>>,
+}
+
+/// A limit as it stands.
+#[derive(ToSchema)]
+#[schema(as = Limit)]
+#[expect(dead_code, reason = "it only describes `catalog::LimitDocument`")]
+pub(super) struct LimitSchema {
+    /// Who sets it: key, team or organization.
+    scope: String,
+    name: String,
+    /// `rpm`, `tpm`, `concurrency`, …; of a budget, the budget itself, such as `50usd/month`.
+    limit: String,
+    model: Option<String>,
+    /// requests, tokens, bytes or usd.
+    unit: String,
+    max: f64,
+    remaining: f64,
+    /// What running requests may still spend of a budget.
+    reserved: f64,
+    utilization: f64,
+    resets_in_seconds: Option<f64>,
+    #[schema(format = DateTime)]
+    resets_at: Option<String>,
+    hard: bool,
+}
+
+/// Limits that hold for the same requests: whole numbers from 1 to a million million.
+#[derive(ToSchema)]
+#[schema(as = Bounds)]
+#[expect(dead_code, reason = "it only describes `domain::Bounds`")]
+pub(super) struct BoundsSchema {
+    /// Requests a minute.
+    #[schema(required = false)]
+    rpm: Option<u64>,
+    /// How many of a minute's requests may come at once. Default: all of them.
+    #[schema(required = false)]
+    burst: Option<u64>,
+    /// Tokens a minute, input and output together.
+    #[schema(required = false)]
+    tpm: Option<u64>,
+    #[schema(required = false)]
+    input_tpm: Option<u64>,
+    #[schema(required = false)]
+    output_tpm: Option<u64>,
+    /// Requests at the same time.
+    #[schema(required = false)]
+    concurrency: Option<u64>,
+    #[schema(required = false)]
+    body_bytes_max: Option<u64>,
+    /// Tokens that one request may let the model produce.
+    #[schema(required = false)]
+    output_tokens_max: Option<u64>,
+    #[schema(required = false, max_items = 4)]
+    budgets: Option<Vec<BudgetSchema>>,
+}
+
+/// Either `usd` or `tokens` in each window of a period.
+#[derive(ToSchema)]
+#[schema(as = Budget)]
+#[expect(dead_code, reason = "it only describes `domain::Budget`")]
+pub(super) struct BudgetSchema {
+    /// Dollars, as a text so that nothing is rounded: "12.50".
+    #[schema(required = false)]
+    usd: Option<String>,
+    #[schema(required = false)]
+    tokens: Option<u64>,
+    per: PeriodSchema,
+    /// Whose calendar the windows follow, such as Europe/Berlin. Default: UTC.
+    #[schema(required = false)]
+    time_zone: Option<String>,
+    /// Whether a request that does not fit is refused. Default: true.
+    #[schema(required = false)]
+    hard: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = Period, rename_all = "lowercase")]
+#[expect(dead_code, reason = "it only describes `domain::Period`")]
+pub(super) enum PeriodSchema {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Total,
 }
 
 /// Where a key is in its life.

@@ -116,6 +116,7 @@ impl From<OfficeError> for Problem {
             OfficeError::ExpiryFar => invalid("expiry_far"),
             OfficeError::Overlap => invalid("overlap_invalid"),
             OfficeError::Permissions(_) => invalid("permissions_invalid"),
+            OfficeError::Limits(_) => invalid("limits_invalid"),
             OfficeError::TooMany => invalid("tokens_invalid"),
             OfficeError::KeyRevoked => conflict("token_revoked"),
             OfficeError::KeyExpired => conflict("token_expired"),

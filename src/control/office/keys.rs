@@ -9,7 +9,7 @@ use crate::control::store::{
     Actor, Audit, Key, KeyQuery, KeySecret, PAGE_MAX, Revocation, Rotation, StoreError, TeamRef,
 };
 use crate::control::{ids, now};
-use crate::domain::{KeyKind, KeyText, Permissions, PermissionsChange, Timestamp};
+use crate::domain::{KeyKind, KeyText, Limits, LimitsChange, Permissions, PermissionsChange, Timestamp};
 
 use super::{
     Desk, KEY_PREFIXES, OVERLAP_TIME_MAX, Office, OfficeError, checked_expiry, checked_name, checked_permissions,
@@ -27,6 +27,7 @@ pub(crate) struct NewKey {
     pub(crate) kind: NewKeyKind,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) permissions: Permissions,
+    pub(crate) limits: Limits,
 }
 
 /// The kinds of key that can be asked for.
@@ -43,6 +44,7 @@ pub(crate) struct KeyPatch {
     pub(crate) team: Option<Option<String>>,
     pub(crate) expires_at: Option<Option<Timestamp>>,
     pub(crate) permissions: PermissionsChange,
+    pub(crate) limits: Option<LimitsChange>,
 }
 
 /// A key with a new text.
@@ -134,6 +136,7 @@ impl Desk {
         let name = checked_name(&new.name, &KEY_PREFIXES)?;
         checked_expiry(new.expires_at, created_at)?;
         checked_permissions(&new.permissions)?;
+        new.limits.check().map_err(OfficeError::Limits)?;
         let (kind, id_prefix) = match new.kind {
             NewKeyKind::Access => (KeyKind::Access, "ak_"),
             NewKeyKind::Gateway => (KeyKind::Gateway, "gk_"),
@@ -151,6 +154,7 @@ impl Desk {
             name: name.to_string(),
             team,
             permissions: new.permissions,
+            limits: new.limits,
             secrets: vec![secret],
             created_at,
             expires_at: new.expires_at,
@@ -160,6 +164,7 @@ impl Desk {
         let detail = json!({
             "name": key.name, "type": kind.label(), "team": team, "shown": text.shown(),
             "expires_at": key.expires_at, "permissions": key.permissions,
+            "limits": key.limits,
         });
         let audit = Audit { actor, action: "key.create", target: key.id.clone(), time: created_at, detail };
         self.store.create_key(key.clone(), audit).await.map_err(|error| taken(error, &key.name))?;
@@ -183,6 +188,9 @@ impl Desk {
         key.expires_at = patch.expires_at.unwrap_or(key.expires_at);
         key.permissions = patch.permissions.applied_to(key.permissions);
         checked_permissions(&key.permissions)?;
+        if let Some(change) = patch.limits {
+            key.limits = change.applied_to(&key.limits).map_err(OfficeError::Limits)?;
+        }
         key.team = match patch.team {
             Some(Some(team)) => Some(self.team(&team).await?),
             Some(None) => None,
@@ -369,6 +377,9 @@ fn changes(before: &Key, after: &Key) -> serde_json::Map<String, serde_json::Val
     }
     if before.expires_at != after.expires_at {
         changed.insert("expires_at".into(), json!({"from": before.expires_at, "to": after.expires_at}));
+    }
+    if before.limits != after.limits {
+        changed.insert("limits".into(), json!({"from": before.limits, "to": after.limits}));
     }
     if before.permissions != after.permissions {
         changed.insert("permissions".into(), json!({"from": before.permissions, "to": after.permissions}));

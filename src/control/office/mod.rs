@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::domain::{Name, NameError, Pepper, Permissions, Timestamp};
+use crate::domain::{LimitsError, Name, NameError, Pepper, Permissions, Timestamp};
 use crate::journal::Metrics;
 
 use super::admin_tokens::AdminTokens;
@@ -76,6 +76,7 @@ pub(crate) enum OfficeError {
     ExpiryFar,
     Overlap,
     Permissions(&'static str),
+    Limits(LimitsError),
     Reason,
     KeyUnknown,
     KeyRevoked,
@@ -203,6 +204,7 @@ impl fmt::Display for OfficeError {
             Self::Permissions(list) => {
                 write!(f, "{list} has at most {} entries: use patterns such as gpt-*", Permissions::ENTRIES_MAX)
             }
+            Self::Limits(error) => error.fmt(f),
             Self::Reason => write!(f, "a reason has 1 to {REASON_CHARS_MAX} characters and no control characters"),
             Self::KeyUnknown => {
                 f.write_str("there is no key with this id or name: `kt keys list` shows those there are")

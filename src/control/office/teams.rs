@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::control::store::{Actor, Audit, Team, TeamRemoval};
 use crate::control::{ids, now};
-use crate::domain::{Permissions, PermissionsChange};
+use crate::domain::{Limits, LimitsChange, Permissions, PermissionsChange};
 
 use super::{Desk, Office, OfficeError, TEAM_PREFIXES, checked_name, checked_permissions, taken};
 
@@ -12,12 +12,14 @@ use super::{Desk, Office, OfficeError, TEAM_PREFIXES, checked_name, checked_perm
 pub(crate) struct NewTeam {
     pub(crate) name: String,
     pub(crate) permissions: Permissions,
+    pub(crate) limits: Limits,
 }
 
 /// What is to change about a team; `None` leaves it. A team keeps its name: it stands in events and metrics.
 #[derive(Default)]
 pub(crate) struct TeamPatch {
     pub(crate) permissions: PermissionsChange,
+    pub(crate) limits: Option<LimitsChange>,
     pub(crate) suspended: Option<bool>,
 }
 
@@ -41,10 +43,11 @@ impl Desk {
     async fn create_team(&self, new: NewTeam, actor: Actor) -> Result<Team, OfficeError> {
         let name = checked_name(&new.name, &TEAM_PREFIXES)?;
         checked_permissions(&new.permissions)?;
+        new.limits.check().map_err(OfficeError::Limits)?;
         let id = ids::short_id("team_").map_err(OfficeError::Random)?;
-        let (permissions, created_at) = (new.permissions, now());
-        let team = Team { id, name: name.to_string(), created_at, permissions, suspended_at: None };
-        let detail = json!({ "name": team.name, "permissions": team.permissions });
+        let (permissions, limits, created_at) = (new.permissions, new.limits, now());
+        let team = Team { id, name: name.to_string(), created_at, permissions, limits, suspended_at: None };
+        let detail = json!({ "name": team.name, "permissions": team.permissions, "limits": team.limits });
         let audit = Audit { actor, action: "team.create", target: team.id.clone(), time: created_at, detail };
         let _turn = self.turn.lock().await;
         self.store.create_team(team.clone(), audit).await.map_err(|error| taken(error, &team.name))?;
@@ -59,6 +62,9 @@ impl Desk {
         let mut team = before.clone();
         team.permissions = patch.permissions.applied_to(team.permissions);
         checked_permissions(&team.permissions)?;
+        if let Some(change) = patch.limits {
+            team.limits = change.applied_to(&team.limits).map_err(OfficeError::Limits)?;
+        }
         team.suspended_at = match patch.suspended {
             Some(true) => team.suspended_at.or(Some(time)),
             Some(false) => None,
@@ -68,7 +74,7 @@ impl Desk {
         let action = match suspension {
             (false, true) => "team.suspend",
             (true, false) => "team.resume",
-            _ if before.permissions != team.permissions => "team.update",
+            _ if before.permissions != team.permissions || before.limits != team.limits => "team.update",
             _ => return Ok(team),
         };
         let detail = change(&before, &team);
@@ -104,6 +110,9 @@ fn change(before: &Team, after: &Team) -> Value {
     let mut detail = json!({ "name": after.name });
     if before.permissions != after.permissions {
         detail["permissions"] = json!({ "from": before.permissions, "to": after.permissions });
+    }
+    if before.limits != after.limits {
+        detail["limits"] = json!({ "from": before.limits, "to": after.limits });
     }
     detail
 }

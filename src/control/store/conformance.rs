@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::control::data_dir::DataDir;
-use crate::domain::{KeyDigest, KeyKind, KeyStanding, Permissions, Timestamp, Verdict};
+use crate::domain::{KeyDigest, KeyKind, KeyStanding, Limits, Permissions, Timestamp, Verdict};
 use crate::journal::{Event, EventNumber, EventWriter, KeyIdentity, KeySeries, Opening, Phase, Record};
 
 use super::sqlite::SqliteStore;
@@ -56,6 +56,7 @@ pub(crate) fn key(name: &str, number: u8) -> Key {
         name: name.into(),
         team: None,
         permissions: Permissions::default(),
+        limits: Limits::default(),
         secrets: vec![secret(&format!("ks_{name}{number}"), number)],
         created_at: Timestamp::from_micros(1_000),
         expires_at: None,
@@ -75,8 +76,8 @@ pub(crate) fn secret(id: &str, number: u8) -> KeySecret {
 }
 
 pub(crate) fn team(id: &str, name: &str) -> Team {
-    let permissions = Permissions::default();
-    Team { id: id.into(), name: name.into(), created_at: Timestamp::from_micros(5), permissions, suspended_at: None }
+    let (permissions, limits, created_at) = (Permissions::default(), Limits::default(), Timestamp::from_micros(5));
+    Team { id: id.into(), name: name.into(), created_at, permissions, limits, suspended_at: None }
 }
 
 pub(crate) fn opening(request_id: &str) -> Opening {

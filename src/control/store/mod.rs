@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::catalog::LastUse;
-use crate::domain::{KeyDigest, KeyKind, KeyStanding, Permissions, Timestamp, Verdict};
+use crate::domain::{KeyDigest, KeyKind, KeyStanding, Limits, Permissions, Timestamp, Verdict};
 use crate::journal::{Event, Phase};
 
 pub(crate) mod sqlite; // keys, teams, admin tokens and audit records: the embedded default
@@ -49,7 +49,7 @@ pub(crate) trait KeyStore: Send + Sync {
     /// Like [`KeyStore::revoke_key`], for many at once: all of them or none. Tells which were changed.
     async fn revoke_keys(&self, keys: Vec<(String, Audit)>, revocation: Revocation) -> Result<Vec<bool>, StoreError>;
 
-    /// Keeps a key's name, team, expiry and permissions, unless another live key has the name. False if the key
+    /// Keeps a key's name, team, expiry, permissions and limits, unless another live key has the name. False if the key
     /// is revoked or there is none, and nothing was changed.
     async fn update_key(&self, key: Key, audit: Audit) -> Result<bool, StoreError>;
 
@@ -69,7 +69,7 @@ pub(crate) trait KeyStore: Send + Sync {
     /// Keeps a new team, unless another has its name.
     async fn create_team(&self, team: Team, audit: Audit) -> Result<(), StoreError>;
 
-    /// Keeps a team's permissions and suspension. False if there is no such team.
+    /// Keeps a team's permissions, suspension and limits. False if there is no such team.
     async fn update_team(&self, team: Team, audit: Audit) -> Result<bool, StoreError>;
 
     /// Removes a team that no live key belongs to. Revoked keys that did belong to none afterwards.
@@ -158,6 +158,7 @@ pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) team: Option<TeamRef>,
     pub(crate) permissions: Permissions,
+    pub(crate) limits: Limits,
     /// Its texts, the newest last; at least one.
     pub(crate) secrets: Vec<KeySecret>,
     pub(crate) created_at: Timestamp,
@@ -226,6 +227,7 @@ pub(crate) struct Team {
     pub(crate) name: String,
     pub(crate) created_at: Timestamp,
     pub(crate) permissions: Permissions,
+    pub(crate) limits: Limits,
     pub(crate) suspended_at: Option<Timestamp>,
 }
 

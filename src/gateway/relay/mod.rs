@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
-use crate::catalog::{Interruptible, Lapse};
+use crate::catalog::{Binding, Interruptible, Lapse, Moment};
 use crate::domain::Ended;
 
 use super::admit::Admission;
@@ -40,6 +40,11 @@ impl Commitment {
     /// Why the key may not go on, if it may not.
     pub fn lapse(&self) -> Option<Lapse> {
         self.book.as_ref()?.credential().lapse(now())
+    }
+
+    /// How the tightest limits on requests and tokens stand, where any concern the request.
+    pub fn binding(&self) -> Option<Binding> {
+        Some(self.book.as_ref()?.taken()?.hold().binding(Moment::now()))
     }
 
     /// What the gateway itself added before the provider was asked.

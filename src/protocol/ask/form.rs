@@ -88,6 +88,7 @@ impl Fields {
             model,
             stream: self.stream.unwrap_or(false),
             output_tokens_max: None,
+            answers: 1,
             includes_usage: true,
             at: Places { names, is_form: true, ..Places::default() },
         })

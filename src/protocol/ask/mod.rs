@@ -30,6 +30,8 @@ pub struct AskHead {
     pub stream: bool,
     /// The most tokens the caller wants back; the largest where it gives several limits.
     pub output_tokens_max: Option<u64>,
+    /// How many answers the caller wants; each may have as many tokens.
+    pub answers: u64,
     /// `stream_options.include_usage` is true.
     pub includes_usage: bool,
     at: Places,
@@ -88,6 +90,8 @@ fn openai_head(endpoint: Endpoint, model: String, members: &Members<'_>, text: &
     };
     let limits = OUTPUT_LIMITS.iter().filter_map(|&member| serde_json::from_str(members.value(member)?).ok());
     let output_tokens_max = limits.filter_map(|Count(limit)| limit).max();
+    let answers = members.value(ANSWERS).and_then(|value| serde_json::from_str(value).ok());
+    let answers = answers.and_then(|Count(count)| count).map_or(1, |count| count.max(1));
     let options = members.value(STREAM_OPTIONS).filter(|_| has_usage_option(endpoint));
     let usage = options.map_or(Ok(UsageOption::Absent), |options| UsageOption::read(text, options))?;
     let place = |value: &str| range_in(text.as_bytes(), value.as_bytes());
@@ -95,7 +99,7 @@ fn openai_head(endpoint: Endpoint, model: String, members: &Members<'_>, text: &
     let names = named.map(|range| Name { range, prefix: "" }).into_iter().collect();
     let open = text.find('{').map(|brace| brace + 1).filter(|_| members.count > 0);
     let at = Places { names, open, is_form: false, stream: members.value(STREAM).and_then(place), usage };
-    Ok(AskHead { model, stream, output_tokens_max, includes_usage: at.usage == UsageOption::Asked, at })
+    Ok(AskHead { model, stream, output_tokens_max, answers, includes_usage: at.usage == UsageOption::Asked, at })
 }
 
 /// Reads the head of a request to `endpoint` whose path names the model.
@@ -121,6 +125,7 @@ pub fn read_about(endpoint: Endpoint, model: &str, body: &[u8]) -> Result<AskHea
         model: model.into(),
         stream: endpoint == Endpoint::StreamGenerateContent,
         output_tokens_max: gemini::output_tokens_max(&members)?,
+        answers: 1,
         includes_usage: true,
         at: Places { names, ..Places::default() },
     })
@@ -254,6 +259,7 @@ impl UsageOption {
 const MODEL: &str = "model";
 const STREAM: &str = "stream";
 const STREAM_OPTIONS: &str = "stream_options";
+const ANSWERS: &str = "n";
 const INCLUDE_USAGE: &str = "include_usage";
 const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
 
@@ -266,7 +272,7 @@ const DECIDING: [&str; 23] = [
     OUTPUT_LIMITS[0],
     OUTPUT_LIMITS[1],
     OUTPUT_LIMITS[2],
-    "n",
+    ANSWERS,
     "service_tier",
     "messages",
     "input",

@@ -42,6 +42,7 @@ pub fn close(world: &World) {
     every_request_is_recorded_once(&events);
     events_and_metrics_agree(&events, &scrape);
     usage_is_the_sum_of_events(&events, &world.data_dir());
+    nothing_is_held(&scrape);
     for secret in &world.secrets {
         assert!(!scrape.contains(secret.as_str()), "the metrics show the secret that begins with {}", &secret[..10]);
     }
@@ -99,6 +100,16 @@ fn usage_is_the_sum_of_events(events: &[Value], data_dir: &Path) {
         assert_eq!(told["cost_nano_usd"], cost, "cost in usage and events of {key:?}");
         let refused = own().filter(|event| event["phase"] == "INPUT" && !event["status"].is_null()).count();
         assert_eq!((&told["requests"], &told["refused"]), (&outputs().count().into(), &refused.into()), "{key:?}");
+    }
+}
+
+/// No slot of a concurrency limit is taken and nothing of a budget reserved, of whomever.
+fn nothing_is_held(scrape: &str) {
+    for line in scrape.lines().filter(|line| !line.starts_with('#')) {
+        let slots = line.starts_with("keeptrusts_limit_utilization_ratio{") && line.contains("limit=\"concurrency");
+        if slots || line.starts_with("keeptrusts_budget_reserved_ratio{") {
+            assert_eq!(value(line), 0.0, "still held: {line}");
+        }
     }
 }
 

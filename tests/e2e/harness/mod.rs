@@ -71,7 +71,8 @@ impl World {
         let providers = setup.providers.as_deref().unwrap_or(PROVIDERS).replace("{mock}", &mock.base_url());
         let config = folder.path().join("keeptrusts.yaml");
         let listen = format!("listen: {{edge: {}, admin: {}, metrics: {ANYWHERE}}}", setup.edge, setup.admin);
-        std::fs::write(&config, format!("{HEAD}{listen}\n{providers}\n{}\n", setup.more)).unwrap();
+        let limits = if setup.more.contains("limits:") { "" } else { LIMITS };
+        std::fs::write(&config, format!("{HEAD}{listen}\n{limits}{providers}\n{}\n", setup.more)).unwrap();
         let gateway = Gateway::start_in(&setup.environment, &config, &folder.path().join("data")).await;
         let secrets = vec![OPENAI_CANARY.into(), ANTHROPIC_CANARY.into(), GEMINI_CANARY.into()];
         Self { mock, gateway, is_large: false, secrets, folder }
@@ -198,6 +199,14 @@ const ANYWHERE: &str = "\"127.0.0.1:0\"";
 const HEAD: &str = "version: 1
 organization: acme
 gateway: edge-test
+";
+
+/// Nobody comes near them, but every request takes from each and has to give back.
+const LIMITS: &str = "limits:
+  rpm: 1000000000
+  tpm: 1000000000000
+  concurrency: 1000000
+  budgets: [{usd: 1000000, per: month}, {tokens: 1000000000000, per: total}]
 ";
 
 const PROVIDERS: &str = "providers:

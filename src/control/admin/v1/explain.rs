@@ -7,10 +7,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::catalog::{Credential, Denial, Lapse, NoChoice, NotServed, Wanted, What, choose};
+use crate::catalog::{
+    Choice, Credential, Demand, Denial, Hit, Lapse, LimitDocument, Moment, NoChoice, NotServed, Scope, Scopes, Size,
+    Wait, Wanted, What, check, choose, standings,
+};
 use crate::control::admin::Admin;
 use crate::control::admin::extract::{Json, Query};
-use crate::control::admin::openapi::PermissionsSchema;
+use crate::control::admin::openapi::{LimitSchema, PermissionsSchema};
 use crate::control::admin::problem::Problem;
 use crate::control::now;
 use crate::domain::{KeyKind, Permissions};
@@ -29,6 +32,8 @@ pub(in crate::control::admin) struct Explain {
     /// Where the caller would connect from.
     #[param(value_type = Option<String>)]
     address: Option<IpAddr>,
+    /// The most output tokens the call would ask for. Default: what the key usually gets.
+    tokens: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -42,6 +47,9 @@ pub struct Explanation {
     pub list: Option<String>,
     /// The same in a sentence.
     pub detail: String,
+    /// Every limit that concerns the key, with what is left and when it is whole again.
+    #[schema(value_type = Vec<LimitSchema>)]
+    pub limits: Vec<LimitDocument>,
     /// Where the call would go.
     pub provider: Option<String>,
     /// The name of the key's team.
@@ -77,19 +85,33 @@ pub(in crate::control::admin) async fn handler(
         address: asked.address,
         addressed: None,
     };
+    let scopes = Scopes::of(credential, &catalog.payer);
+    let moment = Moment::now();
+    let limited = |choice: &Choice| {
+        let served = choice.serves.as_deref().unwrap_or(&asked.model);
+        let price = catalog.prices.find(served);
+        let output_tokens_max = asked.tokens;
+        let size = Size { body_bytes: 0, input_tokens: 0, output_tokens_max, price: price.map(|price| &**price) };
+        let demand = Demand::new(&asked.model, size, credential.key.state.learned());
+        check(scopes, &demand, moment)
+    };
+    let limits = standings(scopes, moment).iter().map(LimitDocument::from).collect();
     let (decision, provider) = match (credential.lapse(now()), choose(&catalog, &credential.key, &wanted)) {
         (Some(lapse), _) => (Err(lapsed(lapse)), None),
         (None, Err(NotServed::Nowhere(why))) => (Err(nowhere(&why)), None),
         (None, Err(NotServed::Denied(denial))) => (Err(denied(denial, &wanted)), None),
-        (None, Ok(choice)) => (Ok(()), Some(choice.provider.name.to_string())),
+        (None, Ok(choice)) => {
+            (limited(&choice).map_or(Ok(()), |hit| Err(hit_by(&hit))), Some(choice.provider.name.to_string()))
+        }
     };
-    Ok(Json(explanation(decision, provider, credential, &catalog.permissions)))
+    Ok(Json(Explanation { limits, ..explanation(decision, provider, credential, &catalog.permissions) }))
 }
 
 /// Why a call would be refused.
 struct Refused {
     code: &'static str,
     denial: Option<Denial>,
+    scope: Option<Scope>,
     detail: String,
 }
 
@@ -105,8 +127,9 @@ fn explanation(
     Explanation {
         allowed: refused.is_none(),
         code: refused.as_ref().map(|refused| refused.code.into()),
-        scope: denial.map(|denial| denial.scope.label().into()),
+        scope: refused.as_ref().and_then(|refused| refused.scope).map(|scope| scope.label().into()),
         list: denial.map(|denial| denial.what.list().into()),
+        limits: Vec::new(),
         detail: refused.map_or_else(|| "key, team and organization allow this call".into(), |refused| refused.detail),
         provider,
         team: team.map(|team| team.name.to_string()),
@@ -126,7 +149,27 @@ fn denied(denial: Denial, asked: &Wanted<'_>) -> Refused {
         What::Model => ("model_not_allowed", asked.model.into()),
         What::Provider => ("provider_not_allowed", "any provider that serves this model".into()),
     };
-    Refused { code, denial: Some(denial), detail: format!("{denial} do not include {value}") }
+    Refused {
+        code,
+        denial: Some(denial),
+        scope: Some(denial.scope),
+        detail: format!("{denial} do not include {value}"),
+    }
+}
+
+fn hit_by(hit: &Hit) -> Refused {
+    let detail = match hit.wait {
+        Wait::Never => format!("the call may use more than {} allows at all", hit.standing),
+        Wait::Running => format!("running requests take up {}", hit.standing),
+        Wait::For(time) => format!("{} is used up for {:.1} seconds", hit.standing, time.as_secs_f64()),
+        Wait::Window => match hit.standing.resets_at {
+            Some(at) => {
+                format!("what is left of {} is less than the call may cost; it begins anew at {at}", hit.standing)
+            }
+            None => format!("what is left of {} is less than the call may cost", hit.standing),
+        },
+    };
+    Refused { code: hit.code(), denial: None, scope: Some(hit.standing.scope), detail }
 }
 
 fn lapsed(lapse: Lapse) -> Refused {
@@ -136,7 +179,7 @@ fn lapsed(lapse: Lapse) -> Refused {
         Lapse::Rotated => ("key_expired", "the key's text was rotated away"),
         Lapse::TeamSuspended => ("team_suspended", "the key's team is suspended"),
     };
-    Refused { code, denial: None, detail: detail.into() }
+    Refused { code, denial: None, scope: None, detail: detail.into() }
 }
 
 fn nowhere(why: &NoChoice) -> Refused {
@@ -145,7 +188,7 @@ fn nowhere(why: &NoChoice) -> Refused {
         NoChoice::OtherDialect(_) => ("model_unknown", "the providers of this model do not serve this endpoint"),
         NoChoice::Provider => ("model_unknown", "the provider does not serve this model"),
     };
-    Refused { code, denial: None, detail: detail.into() }
+    Refused { code, denial: None, scope: None, detail: detail.into() }
 }
 
 fn endpoint(name: &str) -> Result<Endpoint, Problem> {
@@ -194,7 +237,7 @@ mod tests {
         bench.post("/v1/tokens", json!({"name": "edge", "type": "gateway"})).await.expect(201);
         bench.get("/v1/explain?key=edge&model=x").await.refuses(422, "request_invalid");
         bench.post("/v1/tokens", json!({"name": "jane"})).await.expect(201);
-        for query in ["", "model=x&endpoint=chat", "model=x&address=10.0.0.0/8", "model=x&tokens=5"] {
+        for query in ["", "model=x&endpoint=chat", "model=x&address=10.0.0.0/8", "model=x&tokens=-5"] {
             bench.get(&format!("/v1/explain?key=jane&{query}")).await.refuses(422, "request_invalid");
         }
         let nowhere = bench.get("/v1/explain?key=jane&model=x&endpoint=messages").await.expect(200);

@@ -4,7 +4,7 @@ use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Params, Row, params};
 
 use crate::control::store::{Key, KeyQuery, Page, Revocation, StoreError, TeamRef, is_key_id};
-use crate::domain::{KeyKind, KeyStanding, Permissions, Timestamp};
+use crate::domain::{KeyKind, KeyStanding, Limits, Permissions, Timestamp};
 
 use super::secrets;
 
@@ -13,7 +13,7 @@ macro_rules! select {
     ($which:literal) => {
         concat!(
             "SELECT k.seq, k.id, k.kind, k.name, t.id, t.name, k.permissions, k.created_at, k.expires_at, ",
-            "k.revoked_at, k.revoke_reason, s.id, s.digest, s.shown, s.created_at, s.valid_until, ",
+            "k.revoked_at, k.revoke_reason, k.limits, s.id, s.digest, s.shown, s.created_at, s.valid_until, ",
             "s.last_used_at, s.last_client, s.last_address ",
             "FROM (SELECT * FROM keys k ",
             $which,
@@ -23,7 +23,7 @@ macro_rules! select {
 }
 
 /// Where the columns of a text begin.
-const SECRET: usize = 11;
+const SECRET: usize = 12;
 
 pub(super) fn list(db: &Connection, query: &KeyQuery) -> Result<Page<Key>, StoreError> {
     // The order of the cases is that of `KeyStanding::ALL`.
@@ -66,8 +66,8 @@ pub(super) fn find(db: &Connection, id_or_name: &str) -> Result<Option<Key>, Sto
 pub(super) fn insert(db: &Connection, key: &Key) -> Result<(), StoreError> {
     refuse_taken_name(db, key)?;
     let mut statement = db.prepare_cached(
-        "INSERT INTO keys (id, kind, name, team_id, permissions, created_at, expires_at, revoked_at, revoke_reason) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO keys (id, kind, name, team_id, permissions, created_at, expires_at, revoked_at, revoke_reason, \
+         limits) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let seq = statement.insert(params![
         key.id,
@@ -79,15 +79,16 @@ pub(super) fn insert(db: &Connection, key: &Key) -> Result<(), StoreError> {
         key.expires_at.map(Timestamp::as_micros),
         key.revocation.as_ref().map(|revocation| revocation.time.as_micros()),
         key.revocation.as_ref().and_then(|revocation| revocation.reason.as_ref()),
+        limits_text(&key.limits)?,
     ])?;
     key.secrets.iter().try_for_each(|secret| secrets::insert(db, seq, secret))
 }
 
-/// Keeps name, team, expiry and permissions.
+/// Keeps name, team, expiry, permissions and limits.
 pub(super) fn update(db: &Connection, key: &Key) -> Result<bool, StoreError> {
     refuse_taken_name(db, key)?;
     let mut statement = db.prepare_cached(
-        "UPDATE keys SET name = ?2, team_id = ?3, permissions = ?4, expires_at = ?5 \
+        "UPDATE keys SET name = ?2, team_id = ?3, permissions = ?4, expires_at = ?5, limits = ?6 \
          WHERE id = ?1 AND revoked_at IS NULL",
     )?;
     let changed = statement.execute(params![
@@ -96,6 +97,7 @@ pub(super) fn update(db: &Connection, key: &Key) -> Result<bool, StoreError> {
         key.team.as_ref().map(|team| &team.id),
         permissions_text(&key.permissions)?,
         key.expires_at.map(Timestamp::as_micros),
+        limits_text(&key.limits)?,
     ])?;
     Ok(changed > 0)
 }
@@ -125,6 +127,23 @@ pub(super) fn permissions_text(permissions: &Permissions) -> Result<Option<Strin
 pub(super) fn permissions(row: &Row<'_>, at: usize) -> rusqlite::Result<Permissions> {
     match row.get_ref(at)?.as_str_or_null()? {
         None => Ok(Permissions::default()),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into())),
+    }
+}
+
+/// Limits as they are kept: nothing where nothing is limited.
+pub(super) fn limits_text(limits: &Limits) -> Result<Option<String>, StoreError> {
+    if limits.limit_nothing() {
+        return Ok(None);
+    }
+    serde_json::to_string(limits).map(Some).map_err(|error| StoreError::Failed(error.into()))
+}
+
+/// Limits in column `at`.
+pub(super) fn limits(row: &Row<'_>, at: usize) -> rusqlite::Result<Limits> {
+    match row.get_ref(at)?.as_str_or_null()? {
+        None => Ok(Limits::default()),
         Some(text) => serde_json::from_str(text)
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into())),
     }
@@ -168,6 +187,7 @@ fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
         name: row.get(3)?,
         team,
         permissions: permissions(row, 6)?,
+        limits: limits(row, 11)?,
         secrets: Vec::new(),
         created_at: Timestamp::from_micros(row.get(7)?),
         expires_at: time(8)?,

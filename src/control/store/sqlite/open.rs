@@ -12,7 +12,7 @@ const KEYS_FILE: &str = "keeptrusts.db";
 const USAGE_FILE: &str = "usage.db";
 
 /// Each text brings the schema one version up. They are never changed once released, only added to.
-const KEYS_SCHEMA: [&str; 2] = [include_str!("keys_1.sql"), include_str!("keys_2.sql")];
+const KEYS_SCHEMA: [&str; 3] = [include_str!("keys_1.sql"), include_str!("keys_2.sql"), include_str!("keys_3.sql")];
 const USAGE_SCHEMA: [&str; 1] = [include_str!("usage_1.sql")];
 
 /// How long a connection waits for another one, such as an operator's `sqlite3`, before it fails.

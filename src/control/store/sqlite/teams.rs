@@ -5,11 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::control::store::{Page, StoreError, Team, TeamRemoval};
 use crate::domain::Timestamp;
 
-use super::keys::{page, permissions, permissions_text};
+use super::keys::{limits, limits_text, page, permissions, permissions_text};
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT seq, id, name, created_at, permissions, suspended_at FROM teams ", $rest)
+        concat!("SELECT seq, id, name, created_at, permissions, suspended_at, limits FROM teams ", $rest)
     };
 }
 
@@ -31,7 +31,7 @@ pub(super) fn insert(db: &Connection, team: &Team) -> Result<(), StoreError> {
         return Err(StoreError::NameTaken);
     }
     let mut statement = db.prepare_cached(
-        "INSERT INTO teams (id, name, created_at, permissions, suspended_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO teams (id, name, created_at, permissions, suspended_at, limits) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     statement.execute(params![
         team.id,
@@ -39,15 +39,18 @@ pub(super) fn insert(db: &Connection, team: &Team) -> Result<(), StoreError> {
         team.created_at.as_micros(),
         permissions_text(&team.permissions)?,
         team.suspended_at.map(Timestamp::as_micros),
+        limits_text(&team.limits)?,
     ])?;
     Ok(())
 }
 
-/// Keeps permissions and suspension.
+/// Keeps permissions, suspension and limits.
 pub(super) fn update(db: &Connection, team: &Team) -> Result<bool, StoreError> {
-    let mut statement = db.prepare_cached("UPDATE teams SET permissions = ?2, suspended_at = ?3 WHERE id = ?1")?;
+    let sql = "UPDATE teams SET permissions = ?2, suspended_at = ?3, limits = ?4 WHERE id = ?1";
+    let mut statement = db.prepare_cached(sql)?;
     let suspended_at = team.suspended_at.map(Timestamp::as_micros);
-    Ok(statement.execute(params![team.id, permissions_text(&team.permissions)?, suspended_at])? > 0)
+    let (permissions, limits) = (permissions_text(&team.permissions)?, limits_text(&team.limits)?);
+    Ok(statement.execute(params![team.id, permissions, suspended_at, limits])? > 0)
 }
 
 pub(super) fn remove(db: &Connection, id: &str) -> Result<TeamRemoval, StoreError> {
@@ -67,6 +70,7 @@ fn team(row: &Row<'_>) -> rusqlite::Result<Team> {
         name: row.get(2)?,
         created_at: Timestamp::from_micros(row.get(3)?),
         permissions: permissions(row, 4)?,
+        limits: limits(row, 6)?,
         suspended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros),
     })
 }

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
 use crate::control::admin::extract::Json;
-use crate::control::admin::openapi::PermissionsSchema;
+use crate::control::admin::openapi::{LimitsSchema, PermissionsSchema};
 use crate::control::admin::problem::Problem;
 use crate::control::office::NewTeam;
-use crate::domain::Permissions;
+use crate::domain::{Limits, Permissions};
 
 use super::ChangedTeam;
 
@@ -26,6 +26,10 @@ pub struct CreateTeam {
     #[serde(default, skip_serializing_if = "Permissions::allow_all")]
     #[schema(value_type = PermissionsSchema, required = false)]
     pub permissions: Permissions,
+    /// What is not named is not limited.
+    #[serde(default, skip_serializing_if = "Limits::limit_nothing")]
+    #[schema(value_type = LimitsSchema, required = false)]
+    pub limits: Limits,
 }
 
 #[utoipa::path(
@@ -37,8 +41,8 @@ pub(in crate::control::admin) async fn handler(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<CreateTeam>,
 ) -> Result<(StatusCode, Json<ChangedTeam>), Problem> {
-    let CreateTeam { name, permissions } = asked;
-    let team = admin.office.create_team(NewTeam { name, permissions }, caller.actor).await?;
+    let CreateTeam { name, permissions, limits } = asked;
+    let team = admin.office.create_team(NewTeam { name, permissions, limits }, caller.actor).await?;
     let warnings = admin.office.warnings(&team.permissions);
     Ok((StatusCode::CREATED, Json(ChangedTeam { team: team.into(), warnings })))
 }

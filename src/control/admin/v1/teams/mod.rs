@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::control::admin::openapi::PermissionsSchema;
+use crate::control::admin::openapi::{LimitsSchema, PermissionsSchema};
 use crate::control::store;
-use crate::domain::{Permissions, Timestamp};
+use crate::domain::{Limits, Permissions, Timestamp};
 
 pub mod create;
 pub mod list;
@@ -21,6 +21,8 @@ pub struct Team {
     pub name: String,
     #[schema(value_type = PermissionsSchema)]
     pub permissions: Permissions,
+    #[schema(value_type = LimitsSchema)]
+    pub limits: Limits,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Since when no request of the team's keys passes; absent while they do.
@@ -39,7 +41,7 @@ pub struct ChangedTeam {
 
 impl From<store::Team> for Team {
     fn from(team: store::Team) -> Self {
-        let store::Team { id, name, permissions, created_at, suspended_at } = team;
-        Self { id, name, permissions, created_at, suspended_at }
+        let store::Team { id, name, permissions, limits, created_at, suspended_at } = team;
+        Self { id, name, permissions, limits, created_at, suspended_at }
     }
 }

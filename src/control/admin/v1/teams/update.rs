@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
 use crate::control::admin::extract::{Json, Path};
-use crate::control::admin::openapi::PermissionsSchema;
+use crate::control::admin::openapi::{LimitsSchema, PermissionsSchema};
 use crate::control::admin::problem::Problem;
 use crate::control::office::TeamPatch;
-use crate::domain::{PermissionsChange, present};
+use crate::domain::{LimitsChange, PermissionsChange, present};
 
 use super::ChangedTeam;
 
@@ -24,6 +24,10 @@ pub struct UpdateTeam {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PermissionsSchema>)]
     pub permissions: Option<Option<PermissionsChange>>,
+    /// A merge patch (RFC 7396): what is absent stays, `null` lifts a limit, or all of them.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<LimitsSchema>)]
+    pub limits: Option<LimitsChange>,
 }
 
 #[utoipa::path(
@@ -38,7 +42,7 @@ pub(in crate::control::admin) async fn handler(
     Json(asked): Json<UpdateTeam>,
 ) -> Result<Json<ChangedTeam>, Problem> {
     let permissions = asked.permissions.map(|change| change.unwrap_or_else(PermissionsChange::lift));
-    let patch = TeamPatch { permissions: permissions.unwrap_or_default(), suspended: None };
+    let patch = TeamPatch { permissions: permissions.unwrap_or_default(), limits: asked.limits, suspended: None };
     let team = admin.office.update_team(id_or_name, patch, caller.actor).await?;
     let warnings = admin.office.warnings(&team.permissions);
     Ok(Json(ChangedTeam { team: team.into(), warnings }))

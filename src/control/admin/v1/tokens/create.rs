@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
 use crate::control::admin::extract::Json;
-use crate::control::admin::openapi::PermissionsSchema;
+use crate::control::admin::openapi::{LimitsSchema, PermissionsSchema};
 use crate::control::admin::problem::Problem;
 use crate::control::office::NewKey;
-use crate::domain::{Permissions, Timestamp};
+use crate::domain::{Limits, Permissions, Timestamp};
 
 use super::TokenKind;
 
@@ -34,6 +34,10 @@ pub struct CreateToken {
     #[serde(default, skip_serializing_if = "Permissions::allow_all")]
     #[schema(value_type = PermissionsSchema, required = false)]
     pub permissions: Permissions,
+    /// What is not named is not limited.
+    #[serde(default, skip_serializing_if = "Limits::limit_nothing")]
+    #[schema(value_type = LimitsSchema, required = false)]
+    pub limits: Limits,
 }
 
 /// Besides [`super::rotate::RotatedToken`] the only answer that ever holds a key. It has no `Debug`, so that no
@@ -48,6 +52,8 @@ pub struct CreatedToken {
     pub kind: TokenKind,
     #[schema(value_type = PermissionsSchema)]
     pub permissions: Permissions,
+    #[schema(value_type = LimitsSchema)]
+    pub limits: Limits,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -66,8 +72,8 @@ pub(in crate::control::admin) async fn handler(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<CreateToken>,
 ) -> Result<(StatusCode, Json<CreatedToken>), Problem> {
-    let CreateToken { name, team, kind, expires_at, permissions } = asked;
-    let new = NewKey { name, team, kind: kind.into(), expires_at, permissions };
+    let CreateToken { name, team, kind, expires_at, permissions, limits } = asked;
+    let new = NewKey { name, team, kind: kind.into(), expires_at, permissions, limits };
     let (key, text) = admin.office.create_key(new, caller.actor).await?;
     let created = CreatedToken {
         id: key.id,
@@ -77,6 +83,7 @@ pub(in crate::control::admin) async fn handler(
         kind,
         warnings: admin.office.warnings(&key.permissions),
         permissions: key.permissions,
+        limits: key.limits,
         created_at: key.created_at,
         expires_at: key.expires_at,
     };

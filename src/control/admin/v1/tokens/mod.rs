@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::catalog::{Catalog, LastUse};
-use crate::control::admin::openapi::{PermissionsSchema, TokenStateSchema};
+use crate::control::admin::openapi::{LimitsSchema, PermissionsSchema, TokenStateSchema};
 use crate::control::office::NewKeyKind;
 use crate::control::store::{Key, KeySecret};
-use crate::domain::{KeyKind, Permissions, Timestamp};
+use crate::domain::{KeyKind, Limits, Permissions, Timestamp};
 
 pub mod create;
 pub mod list;
@@ -35,6 +35,8 @@ pub struct Token {
     pub state: TokenState,
     #[schema(value_type = PermissionsSchema)]
     pub permissions: Permissions,
+    #[schema(value_type = LimitsSchema)]
+    pub limits: Limits,
     /// Its texts, the newest last. Two of them are accepted while a rotation overlaps.
     pub secrets: Vec<TokenSecret>,
     #[schema(value_type = String, format = DateTime)]
@@ -88,6 +90,7 @@ impl Token {
             kind: TokenKind::of(key.kind),
             state,
             permissions: key.permissions,
+            limits: key.limits,
             secrets: key.secrets.into_iter().map(|secret| TokenSecret::of(secret, catalog)).collect(),
             created_at: key.created_at,
             expires_at: key.expires_at,

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use crate::control::admin::Admin;
 use crate::control::admin::entrance::Caller;
 use crate::control::admin::extract::{Json, Path};
-use crate::control::admin::openapi::PermissionsSchema;
+use crate::control::admin::openapi::{LimitsSchema, PermissionsSchema};
 use crate::control::admin::problem::Problem;
 use crate::control::now;
 use crate::control::office::KeyPatch;
-use crate::domain::{PermissionsChange, Timestamp, present};
+use crate::domain::{LimitsChange, PermissionsChange, Timestamp, present};
 
 use super::Token;
 
@@ -35,6 +35,10 @@ pub struct UpdateToken {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PermissionsSchema>)]
     pub permissions: Option<Option<PermissionsChange>>,
+    /// A merge patch (RFC 7396): what is absent stays, `null` lifts a limit, or all of them.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<LimitsSchema>)]
+    pub limits: Option<LimitsChange>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -57,9 +61,9 @@ pub(in crate::control::admin) async fn handler(
     Path(id_or_name): Path,
     Json(asked): Json<UpdateToken>,
 ) -> Result<Json<UpdatedToken>, Problem> {
-    let UpdateToken { name, team, expires_at, permissions } = asked;
+    let UpdateToken { name, team, expires_at, permissions, limits } = asked;
     let permissions = permissions.map(|change| change.unwrap_or_else(PermissionsChange::lift)).unwrap_or_default();
-    let patch = KeyPatch { name, team, expires_at, permissions };
+    let patch = KeyPatch { name, team, expires_at, permissions, limits };
     let key = admin.office.update_key(id_or_name, patch, caller.actor).await?;
     let warnings = admin.office.warnings(&key.permissions);
     Ok(Json(UpdatedToken { token: Token::of(key, &admin.catalog.load(), now()), warnings }))
