@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs one k6 scenario of loadtest/k6 against a gateway before the mock provider, both started for it on loopback and
-# stopped afterwards: loadtest/run.sh smoke|steady|streaming|spike|soak|revocation|budget_race|overload
+# stopped afterwards: loadtest/run.sh smoke|steady|streaming|spike|soak|revocation|overload
 #
 # DURATION, RATE and VUS in the environment make a scenario longer or harder. Exit code 0 if all thresholds were met.
 # The figures go to target/loadtest/SCENARIO.txt and .json.
@@ -27,9 +27,7 @@ fi
 
 start_mock --tokens 100000 --interval 20ms
 start_gateway gateway loadtest/conf/governed.yaml
-options=()
-[ "$scenario" = budget_race ] && options=(--budget 1usd/month)
-made=$("$kt" keys create --data-dir "$gateway_data" --name load --json "${options[@]}")
+made=$("$kt" keys create --data-dir "$gateway_data" --name load --json)
 member() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" <<<"$made" | head -1; }
 before=$("$load" memory "$gateway_pid")
 
