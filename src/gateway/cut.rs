@@ -59,6 +59,8 @@ pub fn cause(stage: &Stage) -> Option<Lapse> {
 pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> u16 {
     let refusal = Refusal::Lapsed(lapse);
     let status = refusal.row().status;
+    // A connection that was woken is not read from any more: its client is told to take another.
+    session.set_keepalive(None);
     let begun = session.response_written().is_some();
     if let Stage::Relaying(commitment, plan) = &mut journey.stage {
         let answer = &mut commitment.answer;
