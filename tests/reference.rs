@@ -11,6 +11,7 @@ use std::sync::Arc;
 use keeptrusts::domain::{Timestamp, Verdict};
 use keeptrusts::gateway::Refusal;
 use keeptrusts::journal::{Credential, EventNumber, EventWriter, KeyIdentity, KeySeries, Metrics, Opening, Record};
+use keeptrusts::policy::detectors;
 
 const BEGIN: &str = "<!-- table -->\n";
 const END: &str = "<!-- end -->";
@@ -91,6 +92,7 @@ fn every_member_of_an_event_is_documented() {
         address: None,
         stream: false,
         request_bytes: 0,
+        policies: Vec::new(),
         overhead: None,
         number: EventNumber::default(),
     };
@@ -147,4 +149,17 @@ fn alerts_and_dashboards_ask_for_what_there_is() {
         let heading = link.split_whitespace().next().unwrap().replace('-', " ");
         assert!(operations.contains(&format!("### {heading}\n")), "docs/OPERATIONS.md has no heading {heading}");
     }
+}
+
+#[test]
+fn every_detector_is_documented() {
+    let code = |text: &&str| format!("`{}`", text.replace('\n', "\\n").replace('|', "\\|"));
+    let list = |texts: &[&str]| texts.iter().map(code).collect::<Vec<_>>().join("<br>");
+    let rows: String = detectors::all()
+        .map(|detector| {
+            let (name, meaning) = (detector.name, detector.meaning);
+            format!("| `{name}` | {meaning} | {} | {} |\n", list(detector.finds), list(detector.passes))
+        })
+        .collect();
+    compare("POLICIES.md", &format!("| name | meaning | finds | passes |\n|---|---|---|---|\n{rows}"));
 }

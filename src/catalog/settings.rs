@@ -1,7 +1,9 @@
 //! What the operator can set about the path of a request. A request keeps the settings it began with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::Policy;
 use crate::protocol::framing::HeadLimits;
 
 /// Limits and deadlines of the request path.
@@ -15,6 +17,8 @@ pub struct Settings {
     pub access: Access,
     pub cut: CutForm,
     pub timeouts: Timeouts,
+    /// What may be said, in the operator's order.
+    pub policies: Arc<[Arc<Policy>]>,
 }
 
 /// How much of a request's head is taken, and how many connections.
@@ -75,6 +79,7 @@ impl Default for Settings {
             access: Access::default(),
             cut: CutForm::default(),
             timeouts: Timeouts::default(),
+            policies: Arc::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod explain; // kt explain
 mod usage; // kt usage
 mod events; // kt events tail|list
 mod config; // kt config check|show|running|reload
+mod policy; // kt policy
 mod demo; // kt demo
 mod mock_provider; // kt mock-provider
 mod completions; // kt completions
@@ -56,6 +57,9 @@ enum Command {
     /// Check a configuration, show what would hold or does, have it read again
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
+    /// Try the policies of a configuration on a text
+    #[command(subcommand, arg_required_else_help = true)]
+    Policy(policy::Command),
     /// Show everything on one machine, without any provider account
     Demo(demo::Demo),
     /// Run a pretend provider with known usage
@@ -99,6 +103,7 @@ impl Cli {
             Command::Events(events) => block_on(events.run()),
             Command::Gateway(gateway) => gateway.run(),
             Command::Config(config) => block_on(config.run()),
+            Command::Policy(policy) => policy.run(),
             Command::Demo(demo) => demo.run(),
             Command::MockProvider(mock) => block_on(mock.run()),
             Command::Completions(completions) => completions.run(),

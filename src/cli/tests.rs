@@ -113,6 +113,7 @@ impl Office {
             address: None,
             stream: false,
             request_bytes: 1,
+            policies: Vec::new(),
             overhead: None,
             number: crate::journal::EventNumber::default(),
         };

@@ -15,6 +15,7 @@ use crate::providers::{Azure, BaseUrl, Kind};
 use super::credential::{Reference, reference};
 use super::findings::{Placed, Report};
 use super::limits::limits;
+use super::policies::policies;
 use super::quantity::{choice, count, duration, size};
 use super::reader::{Section, read};
 use super::tls::{WrittenListener, listener};
@@ -232,6 +233,7 @@ fn settings(file: &Section<'_>, access: Access, path_limits: Settings) -> Settin
         access,
         cut: file.section("streams", cut_form),
         timeouts: file.section("timeouts", timeouts),
+        policies: policies(file),
         ..path_limits
     }
 }

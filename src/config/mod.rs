@@ -26,6 +26,7 @@ mod resolve; // from what was written to what holds: defaults, environment, refe
 mod file; // the configuration as it is written
 mod prices; // the price table as a file
 mod tls; // a listener's address, and where its certificate is
+mod policies; // what may be said, compiled and tried
 mod credential; // where a credential is, and fetching it from there
 mod limits; // how much the whole organization may use
 mod show; // the resolved settings as text, for `kt config show`

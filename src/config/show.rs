@@ -81,6 +81,16 @@ impl Config {
         writeln!(out, "  failures_per_minute: {}", access.failures_per_minute)
     }
 
+    /// Their names and what they do, as comments; what they look for stands in the file.
+    fn write_policies(&self, out: &mut String) -> std::fmt::Result {
+        let policies = &self.settings.policies;
+        writeln!(out, "policies: []{}", if policies.is_empty() { "" } else { "  # in the file:" })?;
+        policies.iter().try_for_each(|policy| {
+            let (phase, action) = (policy.phase.label(), policy.action.label());
+            writeln!(out, "#   {}: {action}, {phase}; {}", policy.name, policy.summary())
+        })
+    }
+
     fn write_limits(&self, out: &mut String) -> std::fmt::Result {
         let timeouts = &self.settings.timeouts;
         writeln!(out, "limits:")?;
@@ -93,6 +103,7 @@ impl Config {
         writeln!(out, "  target_bytes_max: {}", show_size(door.head.target_bytes))?;
         writeln!(out, "  connections_max: {}", door.connections_max)?;
         writeln!(out, "  connections_per_address_max: {}", door.connections_per_address_max)?;
+        self.write_policies(out)?;
         writeln!(out, "streams:\n  cut: {}", self.settings.cut.label())?;
         writeln!(out, "timeouts:")?;
         writeln!(out, "  header: {}", show_duration(timeouts.header))?;

@@ -4,6 +4,8 @@
 //! that waits for its provider is woken: the gateway stops reading from the client's connection, which Pingora
 //! notices at once and ends the provider's side, while the way to the client stays open for the last word.
 
+use std::sync::Arc;
+
 use nix::sys::socket::{Shutdown, shutdown};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -78,6 +80,12 @@ pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> 
     let request_id = journey.request_id.as_deref().unwrap_or_default();
     let _ = respond::refuse(session, &refusal, journey.dialect, request_id).await;
     status.as_u16()
+}
+
+/// The bytes that end a stream which a policy does not let go on.
+pub fn by_policy(answer: &Answer, plan: &Plan, policy: Arc<str>, request_id: Option<&str>, form: CutForm) -> Vec<u8> {
+    let refusal = Refusal::PolicyBlocked { policy, fired: String::new() };
+    ending(&refusal, answer, plan, request_id, form)
 }
 
 /// The bytes that end the stream for its client.

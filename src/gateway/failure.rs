@@ -40,6 +40,13 @@ pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey)
         let error_code = cut::end(session, journey, lapse).await;
         return FailToProxy { error_code, can_reuse_downstream: false };
     }
+    if let Stage::Relaying(commitment, _) = &journey.stage
+        && commitment.answer.is_blocked()
+    {
+        // Its caller has had the last word already.
+        let _ = respond::end_stream(session, Vec::new()).await;
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    }
     let refusal = refusal(error);
     let status = match (&mut journey.stage, session.response_written().is_some()) {
         _ if is_the_clients(error) => 0,
@@ -124,6 +131,9 @@ fn client_closed() -> Receipt {
 fn ended(answer: &Answer, error: Option<&Error>) -> Ended {
     if answer.cut_by().is_some() {
         return Ended::Revoked;
+    }
+    if answer.is_blocked() {
+        return Ended::Policy;
     }
     match error.map(is_the_clients) {
         Some(true) if answer.has_ended() => Ended::Complete,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::catalog::{Catalog, Credential, Settings};
 use crate::domain::{ModelPrice, Timestamp};
 use crate::journal;
+use crate::policy::Hit;
 use crate::protocol::{Dialect, client};
 
 use super::admit::Admission;
@@ -87,6 +88,8 @@ pub struct Facts {
     pub price: Option<Arc<ModelPrice>>,
     pub stream: bool,
     pub request_bytes: u64,
+    /// The policies that found something in the body.
+    pub policies: Vec<Hit>,
     /// How long the client took to send its body, which is no overhead of ours.
     pub body_wait: Duration,
 }

@@ -10,13 +10,14 @@
 //! | | `body` | ” | reads the whole body, once | 400, 408, 413 |
 //! | 3 | `authorize` | ” | `Account`, head of the body → `Grant`; endpoint and address before the body is read | 403, 404, 503 |
 //! | 4 | `admit` | ” | `Grant` → `Admission`: a place in the journal is held, and what the limits count | 400, 402, 413, 429, 503 |
+//! | 5 | `inspect` | ”, `response_filter`, `response_body_filter` | body → what may be said of it; the answer likewise, as it passes | 403, or the stream's end |
 //! | 6 | `route` | ”, `upstream_peer`, `fail_to_connect` | choice → `Plan` → address | 502, 504 |
 //! | 7 | `relay` | `upstream_request_filter`, `request_body_filter`, `response_filter`, `response_body_filter` | `Admission` → `Commitment`; the answer passes and is metered | 502, 504, or the stream's error event |
 //! | | `cut` | `response_filter`, `response_body_filter`, `fail_to_proxy` | a key that may not go on ends its running answer | 401, 403, or the stream's end |
 //! | 8 | `settle` | `logging` (or a drop) | `Commitment` → `Receipt` | never |
 //! | 9 | `report` | ” | `Receipt` → one `Record` → events and metrics | never |
 //!
-//! Step 5, `inspect`, has no room yet. The numbers are those of `docs/ARCHITECTURE.md`.
+//! The numbers are those of `docs/ARCHITECTURE.md`.
 //!
 //! The gateway does no I/O but HTTP: no files, no environment, no SQL, no tasks of its own. What it knows
 //! comes from the catalog, what it has to say goes into the journal.
@@ -31,6 +32,7 @@ mod frame; // headers that leave it uncertain what the request is
 mod body; // reads the body once and hands it upstream
 mod authorize; // 3 may they use this? → Grant
 mod admit; // 4 is there room? → Admission
+mod inspect; // 5 may this be said? → what is left of it
 mod route; // 6 where does it go, and where next? → Plan
 mod relay; // 7 send it, stream the answer, meter it → Commitment
 mod settle; // 8 what did it cost? → Receipt

@@ -13,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use crate::catalog::{CurrentCatalog, Settings};
-use crate::domain::{Pepper, Verdict};
+use crate::domain::Pepper;
 use crate::journal::Journal;
 
 use super::CONNECTS_MAX;
@@ -23,7 +23,7 @@ use super::heat::Heat;
 use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
-use super::respond::{self, REQUEST_ID, SERVER_TIMING, VERDICT};
+use super::respond::{self, POLICIES, REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::Resolver;
 use super::{body, cut};
 
@@ -133,7 +133,8 @@ impl ProxyHttp for Gateway {
         }
         let stage = std::mem::replace(&mut journey.stage, Stage::Ended);
         let Stage::Admitted(admission, plan) = stage else { return lost() };
-        let answer = Answer::awaited(plan.endpoint, plan.body.clone(), plan.hide_usage);
+        let inspected = plan.inspected.clone();
+        let answer = Answer::awaited(plan.endpoint, plan.body.clone(), plan.hide_usage, inspected);
         journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
         let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
         // For providers that compress whatever they are asked: what cannot be read cannot be metered.
@@ -159,7 +160,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         journey: &mut Journey,
     ) -> Result<()> {
-        let Stage::Relaying(commitment, _) = &mut journey.stage else { return lost() };
+        let Stage::Relaying(commitment, plan) = &mut journey.stage else { return lost() };
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
         }
@@ -173,6 +174,9 @@ impl ProxyHttp for Gateway {
             // It knows no chunks: the end of the connection is the end of a body without a length.
             response.remove_header(&header::TRANSFER_ENCODING);
         }
+        if !plan.inspected.is_empty() && response.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an encoded answer cannot be looked at").into_up());
+        }
         commitment.answer.begin(response.status, &response.headers);
         if commitment.answer.edits() {
             response.remove_header(&header::CONTENT_LENGTH);
@@ -183,7 +187,11 @@ impl ProxyHttp for Gateway {
         if let Some(id) = &journey.request_id {
             response.insert_header(REQUEST_ID, &**id)?;
         }
-        response.insert_header(VERDICT, Verdict::Pass.label())?;
+        let (verdict, fired) = commitment.inspected();
+        response.insert_header(VERDICT, verdict.label())?;
+        if !fired.is_empty() {
+            response.insert_header(POLICIES, fired)?;
+        }
         if let Some(binding) = commitment.binding() {
             respond::show_limits(response, &binding)?;
         }
@@ -206,8 +214,13 @@ impl ProxyHttp for Gateway {
             return Err(cut::stop());
         }
         let answer = &mut commitment.answer;
+        if answer.is_blocked() && answer.is_stream() {
+            // The caller has been told; the provider need not go on.
+            *piece = None;
+            return if end_of_stream { Ok(None) } else { Err(cut::stop()) };
+        }
         let mut sent = piece.take().map(|piece| answer.take(piece));
-        if end_of_stream {
+        if end_of_stream && !answer.is_blocked() {
             let rest = failure::complete(answer, plan, journey.request_id.as_deref());
             if !rest.is_empty() {
                 sent = Some(match sent {
@@ -215,6 +228,10 @@ impl ProxyHttp for Gateway {
                     _ => rest,
                 });
             }
+        }
+        if let Some(policy) = answer.blocked() {
+            let last = cut::by_policy(answer, plan, policy, journey.request_id.as_deref(), journey.settings.cut);
+            sent = Some([sent.unwrap_or_default(), last.into()].concat().into());
         }
         *piece = sent;
         Ok(None)

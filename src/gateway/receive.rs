@@ -24,6 +24,7 @@ use super::authenticate::{Authority, Unauthenticated, authenticate};
 use super::authorize::{Grant, Listed, authorize, authorize_entry, authorize_own_answer, listed_models};
 use super::body::{self, BodyError};
 use super::frame;
+use super::inspect::{Inspection, inspect};
 use super::journey::{Arrival, Facts, Journey, now};
 use super::me;
 use super::phases::Gateway;
@@ -181,11 +182,12 @@ async fn judge(
             frame::check(uri.query(), &session.req_header().headers)?;
             admit::look_in(account, catalog, Moment::now())?;
             let body = read_body(catalog, account, session, entry).await?;
-            let Wanting { grant, plan, ask } =
-                ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, body)?;
+            let (grant, ask) = ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, &body)?;
             let (body_bytes, price) = (entry.facts.request_bytes, entry.facts.price.as_deref());
             let asked = admit::Asked { endpoint, ask: &ask, body_bytes, price };
             let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, Moment::now())?;
+            let inspection = inspect(catalog, &mut entry.facts, &body)?;
+            let plan = plan(account, &grant, session.req_header(), &route, endpoint, &ask, &body, inspection)?;
             Ok(Judged::Forward(room, Box::new(plan)))
         }
         Target::Models(dialect) => {
@@ -234,13 +236,6 @@ async fn read_body(
     Ok(body)
 }
 
-/// What a request wants of a provider, and may have.
-struct Wanting {
-    grant: Grant,
-    plan: Plan,
-    ask: AskHead,
-}
-
 /// Reads what a body asks for, and finds who may answer it.
 fn ask_provider(
     catalog: &Catalog,
@@ -249,9 +244,9 @@ fn ask_provider(
     head: &RequestHeader,
     route: &Route<'_>,
     endpoint: Endpoint,
-    body: Bytes,
-) -> Result<Wanting, Refusal> {
-    let ask = read_ask(endpoint, route.model, head, &body).map_err(unreadable)?;
+    body: &Bytes,
+) -> Result<(Grant, AskHead), Refusal> {
+    let ask = read_ask(endpoint, route.model, head, body).map_err(unreadable)?;
     entry.facts.stream = ask.stream;
     entry.facts.model = Some(ask.model.as_str().into());
     let Facts { dialect, endpoint: label, address, .. } = entry.facts;
@@ -264,17 +259,37 @@ fn ask_provider(
     entry.facts.provider = Some(choice.provider.name.clone());
     let served = choice.serves.as_deref();
     entry.facts.price = catalog.prices.find(served.unwrap_or(&ask.model)).cloned();
+    Ok((grant, ask))
+}
+
+/// Where the request goes and what is sent there.
+#[expect(clippy::too_many_arguments, reason = "everything that was worked out about the request meets here")]
+fn plan(
+    account: &Account,
+    grant: &Grant,
+    head: &RequestHeader,
+    route: &Route<'_>,
+    endpoint: Endpoint,
+    ask: &AskHead,
+    body: &Bytes,
+    inspection: Inspection,
+) -> Result<Plan, Refusal> {
+    let Some(choice) = grant.choice() else { return Err(Refusal::RouteUnknown) };
     let hide_usage = ask.lacks_usage(endpoint);
+    let is_deployed = route.model.is_some() && endpoint.dialect() == Dialect::OpenAi;
     let (provider, own_key) = (choice.provider.clone(), account.own_key().cloned());
     let model: Arc<str> = choice.serves.clone().unwrap_or_else(|| ask.model.as_str().into());
     let own_name = provider.own_name(&model);
     // What the body says besides the path is made to agree with it; Azure does not look.
-    let needs_name = is_deployed && !ask.says(&body, &own_name) || ask.leaves_model_open();
+    let needs_name = is_deployed && !ask.says(body, &own_name) || ask.leaves_model_open();
     let renames = match provider.kind {
         Kind::Azure if is_deployed => false,
         _ => *own_name != *ask.model || needs_name,
     };
-    let body = ask::splice(&body, &ask.edits(renames.then_some(&*own_name), hide_usage));
+    let mut edits = ask.edits(renames.then_some(&*own_name), hide_usage);
+    edits.extend(inspection.edits);
+    edits.sort_by_key(|edit| edit.range.start);
+    let body = ask::splice(body, &edits);
     let target = provider.target(&Aim {
         endpoint,
         path: route.path,
@@ -282,8 +297,8 @@ fn ask_provider(
         named: route.model,
         model: &own_name,
     });
-    let plan = Plan { provider, own_key, endpoint, model, target, body, hide_usage, connects: 0 };
-    Ok(Wanting { grant, plan, ask })
+    let inspected = inspection.answer;
+    Ok(Plan { provider, own_key, endpoint, model, target, body, hide_usage, inspected, connects: 0 })
 }
 
 /// Reads the head of a body, which is JSON but for endpoints that take files.
@@ -320,6 +335,7 @@ fn facts(
         price: None,
         stream: false,
         request_bytes: 0,
+        policies: Vec::new(),
         body_wait: Duration::ZERO,
     }
 }

@@ -4,6 +4,7 @@
 //! sentence says what to do next and never repeats a credential.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -58,6 +59,11 @@ pub enum Refusal {
     /// The gateway does as much as it may; the text completes “the gateway …”.
     Overloaded(&'static str),
     WebsocketUnsupported,
+    /// By this policy; the names are those of all that found something.
+    PolicyBlocked {
+        policy: Arc<str>,
+        fired: String,
+    },
     AuditUnavailable,
     NoProvider(String),
     UpstreamFailed(&'static str),
@@ -113,6 +119,7 @@ impl Refusal {
             Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Window))),
             Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Running))),
             Self::WebsocketUnsupported,
+            Self::PolicyBlocked { policy: "".into(), fired: String::new() },
             Self::UpstreamFailed("connect"),
             Self::AuditUnavailable,
             Self::NoProvider(String::new()),
@@ -158,6 +165,7 @@ impl Refusal {
             Self::OutputTooLarge { .. } => row(StatusCode::BAD_REQUEST, "output_too_large", InvalidRequest),
             Self::Limited(hit) => limited_row(hit),
             Self::WebsocketUnsupported => row(StatusCode::UPGRADE_REQUIRED, "websocket_unsupported", InvalidRequest),
+            Self::PolicyBlocked { .. } => row(StatusCode::FORBIDDEN, "policy_blocked", Permission),
             Self::UpstreamFailed(_) => may_retry(StatusCode::BAD_GATEWAY, "upstream_failed", Api),
             Self::AuditUnavailable => may_retry(StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable", Overloaded),
             Self::NoProvider(_) => row(StatusCode::SERVICE_UNAVAILABLE, "no_provider", Overloaded),
@@ -173,6 +181,7 @@ impl Refusal {
             | Self::AuditUnavailable
             | Self::Overloaded(_)
             | Self::NoProvider(_) => Verdict::Error,
+            Self::PolicyBlocked { .. } => Verdict::Block,
             _ => Verdict::Deny,
         }
     }
@@ -345,6 +354,11 @@ impl fmt::Display for Refusal {
             Self::WebsocketUnsupported => f.write_str(
                 "This gateway takes no WebSocket connections. Send the request as an HTTP POST; clients that try \
                  WebSockets first fall back to it by themselves.",
+            ),
+            Self::PolicyBlocked { policy, .. } => write!(
+                f,
+                "The policy {policy} does not let this pass. Take out what it is about and send the rest; whoever runs \
+                 this gateway can say what that is.",
             ),
             Self::AuditUnavailable => f.write_str(
                 "The gateway cannot record requests at the moment and therefore takes none. Try again shortly.",

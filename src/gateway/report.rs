@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::catalog::{Credential, Crossing};
 use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Usage, Verdict};
 use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot};
+use crate::policy::{Action, Hit};
 
 use super::admit::Taken;
 use super::journey::{Facts, now};
@@ -78,10 +79,17 @@ impl Facts {
             address: self.address,
             stream: self.stream,
             request_bytes: self.request_bytes,
+            policies: self.policies.clone(),
             overhead,
             number: EventNumber::default(),
         }
     }
+}
+
+/// What a request, or an answer, is to whoever let it pass.
+pub fn verdict(hits: &[Hit]) -> Verdict {
+    let is_redacted = hits.iter().any(|hit| hit.action == Action::Redact);
+    if is_redacted { Verdict::Redact } else { Verdict::Pass }
 }
 
 /// The books of one admitted request: open until it has ended, closed exactly once.
@@ -107,12 +115,14 @@ pub struct Receipt {
     pub response_bytes: u64,
     pub usage: Usage,
     pub cost: Option<Cost>,
+    /// The policies that found something in the answer.
+    pub policies: Vec<Hit>,
 }
 
 impl Book {
     /// Records that the request was admitted; `slot` is for what it will come to.
     pub fn open(mut entry: Entry, slot: Slot, prices: Arc<PriceTable>, taken: Option<Taken>) -> Self {
-        let opening = entry.write(Verdict::Pass, None);
+        let opening = entry.write(verdict(&entry.facts.policies), None);
         let Facts { started, ref credential, .. } = entry.facts;
         Self { opening, credential: credential.clone(), started, prices, slot: Some(slot), taken }
     }
@@ -147,8 +157,18 @@ impl Book {
 
     fn write(&mut self, receipt: Receipt) {
         let Some(slot) = self.slot.take() else { return };
-        let Receipt { verdict, reason, status, ended, model_served, first_token, response_bytes, usage, cost } =
-            receipt;
+        let Receipt {
+            verdict,
+            reason,
+            status,
+            ended,
+            model_served,
+            first_token,
+            response_bytes,
+            usage,
+            cost,
+            policies,
+        } = receipt;
         // Before the record: whoever has seen the end of a request finds nothing held by it.
         if let Some(taken) = self.taken.take() {
             let model = self.opening.model_requested.as_deref();
@@ -170,6 +190,7 @@ impl Book {
             usage,
             cost,
             ended,
+            policies,
         })));
     }
 }
@@ -195,6 +216,7 @@ impl Receipt {
             response_bytes: 0,
             usage: Usage::default(),
             cost: None,
+            policies: Vec::new(),
         }
     }
 }

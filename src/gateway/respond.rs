@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const VERDICT: HeaderName = HeaderName::from_static("x-keeptrusts-verdict");
+pub const POLICIES: HeaderName = HeaderName::from_static("x-keeptrusts-policies");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// OpenAI's and Anthropic's SDKs, Claude Code and Copilot obey it: whether sending the same again makes sense.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -61,6 +62,7 @@ pub async fn refuse(
     }
     match refusal {
         Refusal::Limited(hit) => show_limits(&mut head, &hit.binding())?,
+        Refusal::PolicyBlocked { fired, .. } => head.insert_header(POLICIES, fired.as_str())?,
         Refusal::MethodNotAllowed { allow } => head.insert_header(header::ALLOW, *allow)?,
         // RFC 9110 §15.5.22: says what to upgrade to, were it supported.
         Refusal::WebsocketUnsupported => head.insert_header(header::UPGRADE, "websocket")?,

@@ -4,7 +4,7 @@ use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Usage, UsageSource, Verdic
 
 use super::refusal::Refusal;
 use super::relay::Answer;
-use super::report::{Book, CLIENT_CLOSED_STATUS, Receipt};
+use super::report::{self, Book, CLIENT_CLOSED_STATUS, Receipt};
 
 /// Prices what the answer used.
 ///
@@ -18,7 +18,7 @@ pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
     let cost = price(book, served).filter(|_| is_told).map(|price| cost(price, book, &usage));
     let cost = cost.or_else(|| usage.charged.map(charged));
     Receipt {
-        verdict: verdict(ended),
+        verdict: verdict(ended, answer),
         reason: reason(answer, ended),
         status: answer.status().unwrap_or(CLIENT_CLOSED_STATUS),
         ended,
@@ -27,6 +27,7 @@ pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
         response_bytes: answer.bytes(),
         usage,
         cost,
+        policies: answer.hits(),
     }
 }
 
@@ -46,9 +47,9 @@ fn charged(amount: NanoUsd) -> Cost {
     Cost { amount, price_version: "provider".into() }
 }
 
-fn verdict(ended: Ended) -> Verdict {
+fn verdict(ended: Ended, answer: &Answer) -> Verdict {
     match ended {
-        Ended::Complete | Ended::ClientClosed => Verdict::Pass,
+        Ended::Complete | Ended::ClientClosed => report::verdict(&answer.hits()),
         Ended::Revoked | Ended::Budget => Verdict::Deny,
         Ended::Policy => Verdict::Block,
         Ended::UpstreamFailed | Ended::Shutdown => Verdict::Error,
@@ -60,6 +61,7 @@ fn reason(answer: &Answer, ended: Ended) -> Option<&'static str> {
         Ended::Complete => None,
         Ended::UpstreamFailed => Some(answer.failure().unwrap_or("upstream_failed")),
         Ended::Revoked => answer.cut_by().map(|lapse| Refusal::Lapsed(lapse).row().code),
+        Ended::Policy => Some("policy_blocked"),
         other => Some(other.label()),
     }
 }

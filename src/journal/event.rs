@@ -52,6 +52,9 @@ pub struct Event {
     pub cost_nano_usd: Option<u64>,
     pub price_version: Option<String>,
     pub ended: Option<Ended>,
+    /// The policies that found something, and how often. What they found is nowhere.
+    #[serde(default)]
+    pub policies: Vec<EventPolicy>,
     /// In an OUTPUT event: the number of the same request's INPUT event.
     pub input_seq: Option<i64>,
 }
@@ -68,6 +71,15 @@ pub enum Phase {
 pub struct EventKey {
     pub id: String,
     pub name: String,
+}
+
+/// A policy that found something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPolicy {
+    pub name: String,
+    /// `redact`, `block` or `observe`.
+    pub action: String,
+    pub matches: u32,
 }
 
 /// What kind of credential the request was attributed by.
@@ -160,6 +172,9 @@ impl Event {
         let reason = self.reason.as_deref().filter(|reason| self.ended.is_none_or(|ended| ended.label() != *reason));
         if let Some(reason) = reason {
             let _ = write!(line, " {reason}");
+        }
+        for EventPolicy { name, action, matches } in &self.policies {
+            let _ = write!(line, " {action}:{name}×{matches}");
         }
         if self.phase == Phase::Output {
             self.write_outcome(&mut line);

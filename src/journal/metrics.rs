@@ -21,6 +21,8 @@ use prometheus::{
 
 use crate::domain::{Ended, Timestamp, UsageSource, Verdict};
 
+use crate::policy::Hit;
+
 use super::limit_gauges::{LimitGauges, LimitReading};
 use super::record::{Closing, Opening, Record, Refused};
 
@@ -63,6 +65,7 @@ pub struct Metrics {
     streams_cut: IntCounterVec,
     limits: LimitGauges,
     budget_thresholds: IntCounterVec,
+    policy_actions: IntCounterVec,
     duration: HistogramVec,
     first_token: HistogramVec,
     overhead: Histogram,
@@ -172,6 +175,11 @@ impl Metrics {
                 "Windows of budgets in which 50, 80 or 100 percent were spent.",
                 &["scope", "name", "budget", "threshold"],
             )?,
+            policy_actions: table.counters(
+                "policy_actions_total",
+                "What policies found in requests (phase input) and answers (output), by what became of it.",
+                &["policy", "action", "phase"],
+            )?,
             duration: table.histograms(
                 "request_duration_seconds",
                 "From the request's arrival to its end.",
@@ -274,6 +282,7 @@ impl Metrics {
     }
 
     fn observe_opening(&self, opening: &Opening) {
+        self.count_hits(&opening.policies, "input");
         if let Some(Refused { code, status }) = opening.refusal {
             let series = &opening.key.series;
             self.refusals.with_label_values(&[&*series.key, &*series.team, code]).inc();
@@ -291,6 +300,7 @@ impl Metrics {
 
     fn observe_closing(&self, closing: &Closing) {
         let opening = &*closing.opening;
+        self.count_hits(&closing.policies, "output");
         let route = self.route(opening);
         let stream = usize::from(opening.stream);
         self.requests_active.dec();
@@ -318,6 +328,13 @@ impl Metrics {
         }
         if let (Verdict::Error, Some(kind)) = (closing.verdict, closing.reason) {
             self.upstream_errors.with_label_values(&[&*route.provider, kind]).inc();
+        }
+    }
+
+    fn count_hits(&self, hits: &[Hit], phase: &str) {
+        for Hit { policy, action, matches } in hits {
+            let labels = [&**policy, action.label(), phase];
+            self.policy_actions.with_label_values(&labels).inc_by(u64::from(*matches));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::domain::{Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
+use crate::policy::Hit;
 
 use super::{Credential, KeySeries};
 
@@ -41,6 +42,8 @@ pub struct Opening {
     pub address: Option<IpAddr>,
     pub stream: bool,
     pub request_bytes: u64,
+    /// The policies that found something in what was asked.
+    pub policies: Vec<Hit>,
     /// What the gateway itself added before the upstream was asked; `None` if it never was.
     pub overhead: Option<Duration>,
     pub number: EventNumber,
@@ -84,6 +87,8 @@ pub struct Closing {
     /// `None` if the price table does not know the model.
     pub cost: Option<Cost>,
     pub ended: Ended,
+    /// The policies that found something in the answer.
+    pub policies: Vec<Hit>,
 }
 
 impl EventNumber {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::domain::Timestamp;
+use crate::policy::Hit;
 
 use super::event::{EventUsage, Phase, SCHEMA};
 use super::record::{Closing, Opening, Record};
@@ -57,6 +58,7 @@ impl EventWriter {
             address,
             stream,
             request_bytes,
+            policies,
             overhead: _,
             number,
         } = opening;
@@ -101,6 +103,7 @@ impl EventWriter {
         json.name("duration_ms").maybe_number(closing.map(|closing| millis(closing.duration)));
         json.name("request_bytes").number(*request_bytes);
         json.outcome(closing);
+        json.name("policies").hits(closing.map_or(policies, |closing| &closing.policies));
         json.name("input_seq").maybe_number(closing.and(number.get()));
         json.out.push(b'}');
     }
@@ -203,6 +206,18 @@ impl Object<'_> {
         }
     }
 
+    fn hits(&mut self, hits: &[Hit]) {
+        self.out.push(b'[');
+        for (number, Hit { policy, action, matches }) in hits.iter().enumerate() {
+            self.out.extend_from_slice(if number == 0 { &b"{\"name\":"[..] } else { b",{\"name\":" });
+            self.text(policy);
+            self.name("action").word(action.label());
+            self.name("matches").number(*matches);
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
+    }
+
     /// What an INPUT event does not know yet.
     fn outcome(&mut self, closing: Option<&Closing>) {
         let Some(closing) = closing else {
@@ -286,6 +301,7 @@ pub(super) mod tests {
             address: None,
             stream: true,
             request_bytes: 3_000,
+            policies: Vec::new(),
             overhead: None,
             number: EventNumber::default(),
         }
@@ -310,6 +326,7 @@ pub(super) mod tests {
             },
             cost: Some(Cost { amount: NanoUsd(220_200), price_version: "v1".into() }),
             ended: Ended::Complete,
+            policies: Vec::new(),
         }
     }
 

@@ -10,11 +10,13 @@ mod scope; // whom a policy concerns
 mod scan; // text → findings, also of text that has not ended
 mod text; // JSON strings, whole or in pieces → what is left of them
 mod redact; // a whole body → the edits it gets
+mod guard; // an answer as it passes
 mod reversible; // placeholders, and what they stand for
 pub mod detectors; // what there is to find: one table
 mod patterns; // expressions and keywords
 
-pub use redact::{Inspected, inspect};
+pub use guard::Guard;
+pub use redact::{Inspected, inspect, try_text};
 pub use reversible::Placeholders;
 pub use rules::{Action, Fault, PatternSpec, Phase, Policy, Spec};
 pub use scan::{Active, Hit, Tally};

@@ -1,8 +1,11 @@
 //! A whole body → the edits it gets.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::protocol::ask::Edit;
+use crate::protocol::json::escape::{Unescaped, escape};
 use crate::protocol::texts::{self, Body, TextKind};
 
 use super::reversible::Placeholders;
@@ -15,14 +18,15 @@ pub struct Inspected {
     /// In ascending order; none if it is blocked.
     pub edits: Vec<Edit>,
     pub hits: Vec<Hit>,
-    pub is_blocked: bool,
+    /// The first policy that does not let it pass.
+    pub blocked_by: Option<Arc<str>>,
     pub placeholders: Placeholders,
 }
 
 /// Looks at every text of `json`.
 pub fn inspect(active: &Active, json: &Bytes, body: Body) -> Inspected {
     let mut inspected = Inspected::default();
-    let mut tally = Tally::default();
+    let (mut tally, mut is_blocked) = (Tally::default(), false);
     for found in texts::texts(json, body) {
         let Some(Ok(raw)) = json.get(found.range.clone()).map(std::str::from_utf8) else { continue };
         let form = match found.is {
@@ -41,12 +45,26 @@ pub fn inspect(active: &Active, json: &Bytes, body: Body) -> Inspected {
             }
         });
         if judged == Err(Blocked) {
-            inspected.is_blocked = true;
+            is_blocked = true;
         }
     }
-    if inspected.is_blocked {
-        inspected.edits.clear();
-    }
     inspected.hits = active.hits(&tally);
+    if is_blocked {
+        inspected.edits.clear();
+        inspected.blocked_by = inspected.hits.last().map(|hit| hit.policy.clone());
+    }
     inspected
+}
+
+/// Looks at a text by itself: what becomes of it, and what was found.
+pub fn try_text(active: &Active, text: &str) -> (String, Inspected) {
+    let (raw, mut tally, mut out) = (escape(text), Tally::default(), String::new());
+    let mut inspected = Inspected::default();
+    let mut notes = Notes { tally: &mut tally, placeholders: Some((&mut inspected.placeholders, text.as_bytes())) };
+    let judged = Text::whole(Form::Plain, active, &raw, &mut notes, |part| part.write(&mut out));
+    inspected.hits = active.hits(&tally);
+    if judged == Err(Blocked) {
+        inspected.blocked_by = inspected.hits.last().map(|hit| hit.policy.clone());
+    }
+    (Unescaped::of(&out, true).text.into_owned(), inspected)
 }

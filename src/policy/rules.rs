@@ -174,6 +174,13 @@ impl Policy {
         placeholder.unwrap_or(&rule.replacement).to_owned()
     }
 
+    /// How much it looks for, in a few words.
+    pub fn summary(&self) -> String {
+        let (rules, allowed) = (self.rules.len(), self.allow.len());
+        let reversible = if self.is_reversible() { ", reversible" } else { "" };
+        format!("{rules} rules, {allowed} allowed texts{reversible}")
+    }
+
     /// What the policy replaces by placeholders that are put back in the answer.
     pub fn is_reversible(&self) -> bool {
         self.reversible && self.action == Action::Redact && self.phase.includes(Phase::Input)

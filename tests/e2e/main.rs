@@ -5,6 +5,7 @@
 mod harness;
 
 mod bodies;
+mod policies;
 mod access;
 mod answers;
 mod gemini;

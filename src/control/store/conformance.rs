@@ -105,6 +105,7 @@ pub(crate) fn opening(request_id: &str) -> Opening {
         address: None,
         stream: false,
         request_bytes: 10,
+        policies: Vec::new(),
         overhead: None,
         number: EventNumber::default(),
     }

@@ -1,14 +1,17 @@
 //! The provider's answer as it passes: metered, and remembered for the books.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::catalog::Lapse;
 use crate::domain::{Ended, Usage};
+use crate::policy::{Active, Guard, Hit};
 use crate::protocol::error::Torn;
 use crate::protocol::meter::{AnswerForm, Manner, Meter, Metered, Notice};
+use crate::protocol::sse::{Piece, Splitter};
 use crate::protocol::{Endpoint, estimate};
 
 /// What has been seen of an answer so far.
@@ -28,11 +31,27 @@ pub struct Answer {
     cut: Option<Lapse>,
     /// The caller was answered by the gateway, because the provider did not answer.
     is_own: bool,
+    /// What looks at the answer, where policies concern it.
+    guard: Option<Box<Guarded>>,
+    /// Whether its caller was told that a policy ended it.
+    is_told: bool,
+}
+
+/// An answer that policies look at.
+struct Guarded {
+    guard: Guard,
+    splitter: Splitter,
+    /// Of an answer that is looked at as a whole.
+    document: BytesMut,
+    is_whole: bool,
 }
 
 impl Answer {
-    pub fn awaited(endpoint: Endpoint, request: Bytes, hide_usage: bool) -> Self {
+    pub fn awaited(endpoint: Endpoint, request: Bytes, hide_usage: bool, inspected: Active) -> Self {
+        let guard = (!inspected.is_empty()).then(|| Box::new(Guarded::new(inspected, endpoint)));
         Self {
+            guard,
+            is_told: false,
             endpoint,
             request,
             hide_usage,
@@ -55,6 +74,15 @@ impl Answer {
         self.status = Some(status);
         self.form = if readable { AnswerForm::of(self.endpoint, content_type) } else { AnswerForm::Plain };
         self.meter = status.is_success().then(|| Meter::new(self.endpoint, self.form, self.hide_usage));
+        if let Some(guarded) = &mut self.guard {
+            // Only answers that succeeded have texts; and sounds and pictures have none.
+            let media = [&b"audio/"[..], b"image/", b"video/", b"application/octet-stream"];
+            let is_media = media.iter().any(|media| content_type.to_ascii_lowercase().starts_with(media));
+            guarded.is_whole = self.form != AnswerForm::Stream;
+            if !status.is_success() || (guarded.is_whole && is_media) {
+                self.guard = None;
+            }
+        }
         if status.is_server_error() {
             self.failure = Some("upstream_status");
         }
@@ -62,7 +90,7 @@ impl Answer {
 
     /// Whether the body can differ in length from the provider's.
     pub fn edits(&self) -> bool {
-        self.hide_usage && self.meter.is_some()
+        (self.hide_usage && self.meter.is_some()) || self.guard.is_some()
     }
 
     pub fn is_stream(&self) -> bool {
@@ -74,17 +102,35 @@ impl Answer {
         if self.first_byte.is_none() && !piece.is_empty() {
             self.first_byte = Some(Instant::now());
         }
-        let sent = match &mut self.meter {
-            Some(meter) => meter.take(piece),
-            None => piece,
+        let sent = match (&mut self.guard, &mut self.meter) {
+            (Some(guarded), meter) => guarded.take(&piece, meter.as_mut()),
+            (None, Some(meter)) => meter.take(piece),
+            (None, None) => piece,
         };
         self.bytes += sent.len() as u64;
         sent
     }
 
+    /// Whether a policy ends the answer, and its caller has not been told. Asked once.
+    pub fn blocked(&mut self) -> Option<Arc<str>> {
+        let guarded = self.guard.as_ref().filter(|guarded| guarded.guard.is_blocked() && !guarded.is_whole)?;
+        if std::mem::replace(&mut self.is_told, true) {
+            return None;
+        }
+        Some(guarded.guard.blocked_by().unwrap_or_else(|| "unreadable".into()))
+    }
+
+    /// Whether a policy ended the answer.
+    pub fn is_blocked(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guarded| guarded.guard.is_blocked())
+    }
+
     /// Ends the body: what was held back and must still go out.
     pub fn end(&mut self) -> Bytes {
-        let rest = self.meter.as_mut().map(Meter::end).unwrap_or_default();
+        let rest = match (&mut self.guard, &mut self.meter) {
+            (Some(guarded), meter) => guarded.end(meter.as_mut()),
+            (None, meter) => meter.as_mut().map(Meter::end).unwrap_or_default(),
+        };
         self.bytes += rest.len() as u64;
         rest
     }
@@ -154,9 +200,16 @@ impl Answer {
         self.meter.as_ref().map(|meter| meter.cut(manner, notice).bytes).unwrap_or_default()
     }
 
+    /// The policies that found something in it.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.guard.as_ref().map(|guarded| guarded.guard.hits()).unwrap_or_default()
+    }
+
     /// What of an unfinished event the client already has.
     pub fn torn(&self) -> Torn<'_> {
-        self.meter.as_ref().map_or(Torn::Nothing, Meter::torn)
+        // What is looked at goes out as whole events.
+        let meter = self.meter.as_ref().filter(|_| self.guard.is_none());
+        meter.map_or(Torn::Nothing, Meter::torn)
     }
 
     /// The use this answer stands for.
@@ -174,13 +227,89 @@ impl Answer {
     }
 }
 
+impl Guarded {
+    fn new(inspected: Active, endpoint: Endpoint) -> Self {
+        let guard = Guard::new(inspected, endpoint);
+        Self { guard, splitter: Splitter::default(), document: BytesMut::new(), is_whole: false }
+    }
+
+    /// The meter sees the provider's bytes, event by event, so that it stands where the caller stands.
+    fn take(&mut self, piece: &Bytes, mut meter: Option<&mut Meter>) -> Bytes {
+        let Self { guard, splitter, document, is_whole } = self;
+        let mut out = Vec::new();
+        if guard.is_blocked() {
+            return Bytes::new();
+        }
+        if *is_whole {
+            let piece = meter.map_or_else(|| piece.clone(), |meter| meter.take(piece.clone()));
+            match document.len() + piece.len() <= DOCUMENT_BYTES_MAX {
+                true => document.extend_from_slice(&piece),
+                false => guard.block(),
+            }
+            return Bytes::new();
+        }
+        splitter.feed(piece, |part| {
+            if guard.is_blocked() {
+                return;
+            }
+            match part {
+                Piece::Event(event) => {
+                    let event = Bytes::copy_from_slice(event);
+                    let shown = meter.as_mut().map_or_else(|| event.clone(), |meter| meter.take(event.clone()));
+                    if !shown.is_empty() {
+                        guard.event(&shown, &mut out);
+                    }
+                }
+                Piece::LineFeed(lf) => {
+                    if let Some(meter) = &mut meter {
+                        meter.take(Bytes::copy_from_slice(lf));
+                    }
+                    out.extend_from_slice(lf);
+                }
+                // What is too large to be looked at must not pass unseen.
+                Piece::Large(_) => guard.block(),
+            }
+        });
+        out.into()
+    }
+
+    fn end(&mut self, meter: Option<&mut Meter>) -> Bytes {
+        let Self { guard, splitter, document, is_whole } = self;
+        let mut out = Vec::new();
+        if *is_whole {
+            if let Some(meter) = meter {
+                document.extend_from_slice(&meter.end());
+            }
+            let document = std::mem::take(document).freeze();
+            return if guard.is_blocked() { Bytes::new() } else { guard.document(&document, BLOCKED) };
+        }
+        let tail = Bytes::from(splitter.take_tail());
+        let mut shown = tail.clone();
+        if let Some(meter) = meter {
+            shown = [meter.take(tail), meter.end()].concat().into();
+        }
+        if !guard.is_blocked() {
+            if !shown.is_empty() {
+                guard.event(&shown, &mut out);
+            }
+            guard.finish(&mut out);
+        }
+        out.into()
+    }
+}
+
+/// The largest answer that is held to be looked at as a whole; nothing of a larger one is sent.
+const DOCUMENT_BYTES_MAX: usize = 64 << 20;
+/// What a plain answer says that a policy blocks: it has a status already.
+const BLOCKED: &str = "[keeptrusts: policy_blocked: A policy does not let this answer pass.]";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_failed_answer_uses_nothing() {
-        let mut answer = Answer::awaited(Endpoint::ChatCompletions, Bytes::new(), false);
+        let mut answer = Answer::awaited(Endpoint::ChatCompletions, Bytes::new(), false, Active::default());
         answer.begin(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
         assert_eq!(answer.take(Bytes::from_static(b"{}")), "{}");
         assert_eq!(answer.usage(Ended::Complete), Usage::default());

@@ -10,10 +10,11 @@ use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
 use crate::catalog::{Binding, Interruptible, Lapse, Moment};
-use crate::domain::Ended;
+use crate::domain::{Ended, Verdict};
 
 use super::admit::Admission;
 use super::authenticate::CREDENTIAL_HEADERS;
+use super::inspect;
 use super::journey::now;
 use super::report::{Book, Receipt};
 use super::route::Plan;
@@ -45,6 +46,12 @@ impl Commitment {
     /// How the tightest limits on requests and tokens stand, where any concern the request.
     pub fn binding(&self) -> Option<Binding> {
         Some(self.book.as_ref()?.taken()?.hold().binding(Moment::now()))
+    }
+
+    /// What policies made of the request, and which of them found something.
+    pub fn inspected(&self) -> (Verdict, String) {
+        let opening = self.book.as_ref().map(|book| book.opening());
+        opening.map_or((Verdict::Pass, String::new()), |opening| (opening.verdict, inspect::names(&opening.policies)))
     }
 
     /// What the gateway itself added before the provider was asked.

@@ -9,6 +9,7 @@ use pingora::protocols::ALPN;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use crate::catalog::Timeouts;
+use crate::policy::Active;
 use crate::protocol::Endpoint;
 use crate::providers::Provider;
 
@@ -39,6 +40,8 @@ pub struct Plan {
     pub body: Bytes,
     /// The body asks for usage figures that the caller did not ask for: they are kept from it.
     pub hide_usage: bool,
+    /// What the answer is looked at for.
+    pub inspected: Active,
     /// Connections that could not be made so far.
     pub connects: usize,
 }

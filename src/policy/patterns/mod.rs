@@ -15,6 +15,7 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind, PatternSet, hybrid};
 use regex_syntax::hir::Hir;
+use regex_syntax::hir::literal::Extractor;
 
 pub use checked::{Faulty, built_in, expression, keywords};
 
@@ -25,6 +26,9 @@ const ALL_BYTES_MAX: usize = 16 << 20;
 
 /// Compiled expressions.
 pub struct Patterns {
+    /// Tell whether any matches: those with a fixed beginning, which are leapt to, and the others.
+    any: Vec<Regex>,
+    /// Tells which of them do.
     all: Regex,
     each: Vec<Regex>,
     open: Open,
@@ -47,12 +51,19 @@ impl Patterns {
                 .nfa_size_limit(Some(ALL_BYTES_MAX))
                 .which_captures(WhichCaptures::Implicit)
         };
-        let all = Regex::builder().configure(config().match_kind(MatchKind::All)).build_many_from_hir(expressions);
+        let many = |kind: MatchKind, expressions: &[Hir]| {
+            let built = Regex::builder().configure(config().match_kind(kind)).build_many_from_hir(expressions);
+            built.map_err(|_| Faulty::TooLarge)
+        };
+        let (fixed, others): (Vec<Hir>, Vec<Hir>) = expressions.iter().cloned().partition(has_fixed_beginning);
+        let any = [fixed, others].into_iter().filter(|group| !group.is_empty());
+        let any = any.map(|group| many(MatchKind::LeftmostFirst, &group)).collect::<Result<_, _>>()?;
         let each = expressions
             .iter()
             .map(|hir| Regex::builder().configure(config()).build_from_hir(hir).map_err(|_| Faulty::TooLarge));
         Ok(Self {
-            all: all.map_err(|_| Faulty::TooLarge)?,
+            any,
+            all: many(MatchKind::All, expressions)?,
             each: each.collect::<Result<_, _>>()?,
             open: Open::new(expressions)?,
         })
@@ -62,7 +73,7 @@ impl Patterns {
     /// expression begins to look.
     pub fn find(&self, text: &str, from: impl Fn(usize) -> usize, mut each: impl FnMut(usize, usize, usize)) {
         let start = (0..self.each.len()).map(&from).min().unwrap_or(0).min(text.len());
-        if !self.all.is_match(Input::new(text).range(start..)) {
+        if !self.any.iter().any(|any| any.is_match(Input::new(text).range(start..))) {
             return;
         }
         let mut matching = PatternSet::new(self.each.len());
@@ -80,6 +91,12 @@ impl Patterns {
     pub fn open(&self, text: &str, from: usize) -> usize {
         self.open.first(text, from)
     }
+}
+
+/// Whether all that `hir` matches begins with one of a few literals.
+fn has_fixed_beginning(hir: &Hir) -> bool {
+    let literals = Extractor::new().extract(hir);
+    literals.is_finite() && literals.min_literal_len().is_some_and(|length| length > 1)
 }
 
 impl Open {
