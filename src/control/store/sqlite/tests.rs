@@ -146,5 +146,5 @@ async fn a_store_from_the_future_is_refused() {
     drop(store);
     Connection::open(dir.path().join("keeptrusts.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = SqliteStore::open(Arc::new(DataDir::open(dir.path()).unwrap())).err().unwrap();
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 2 }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
 }
