@@ -73,6 +73,6 @@ async fn a_model_inside_a_form_is_judged_replaced_and_metered() {
 
     // By the second, as whisper is billed: nothing is known of its cost.
     assert_eq!(transcription(&world, &key, "whisper-1").send().await.status, 200);
-    let output = world.events().pop().unwrap();
+    let output = world.events_after(7).await.pop().unwrap();
     assert_eq!((&output["usage"]["source"], &output["cost_nano_usd"]), (&json!("none"), &Value::Null));
 }
