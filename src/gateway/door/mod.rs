@@ -17,7 +17,7 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::catalog::{CurrentCatalog, Doorway, Timeouts};
@@ -41,6 +41,10 @@ use line::NoHead;
 
 /// How long the last answer on a connection that is refused may take to be sent.
 const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// How long a connection that has just come in may still ask when the gateway stops. Its client could not know, and
+/// would take the closed connection for a failed request.
+const LAST_CALL: Duration = Duration::from_millis(250);
 
 /// The gateway as a service of connections.
 pub struct Door {
@@ -110,13 +114,19 @@ impl Door {
             let head = timeout(header, line.next(&mut scan, &limits.head)).await;
             head.map_err(|_elapsed| NoHead::Late)?
         };
+        let stopping = async {
+            let _ = shutdown.wait_for(|stopping| *stopping).await;
+            if first {
+                sleep(LAST_CALL).await;
+            }
+        };
         let missing = tokio::select! {
             biased;
             head = head => match head {
                 Ok(_) => return Ok(()),
                 Err(missing) => missing,
             },
-            _ = shutdown.wait_for(|stopping| *stopping) => NoHead::Gone,
+            () = stopping => NoHead::Gone,
         };
         let refusal = match missing {
             NoHead::Gone => return Err(None),
