@@ -21,7 +21,7 @@ mod settings; // limits and deadlines of the request path
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use limits::{
     Binding, Bucket, Crossing, Demand, Hit, Hold, Learned, LimitDocument, Meters, Moment, Named, Organization, Quota,
-    Scopes, Size, Standing, Unit, Used, Wait, check, readings, standings, tightest,
+    RunningBudget, Scopes, Size, Standing, Unit, Used, Wait, check, readings, standings, tightest,
 };
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};

@@ -16,6 +16,8 @@ pub struct Settings {
     pub door: Doorway,
     pub access: Access,
     pub cut: CutForm,
+    /// Whether a running stream ends when what has passed of it has used up a hard budget.
+    pub cut_streams: bool,
     pub timeouts: Timeouts,
     /// What may be said, in the operator's order.
     pub policies: Arc<[Arc<Policy>]>,
@@ -78,6 +80,7 @@ impl Default for Settings {
             door: Doorway::default(),
             access: Access::default(),
             cut: CutForm::default(),
+            cut_streams: true,
             timeouts: Timeouts::default(),
             policies: Arc::default(),
         }

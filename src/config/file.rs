@@ -220,7 +220,9 @@ fn path_limits(section: &Section<'_>) -> Settings {
     let default = Settings::default();
     let body_bytes_max = section.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024));
     let kept = section.optional("upstream_connections_kept", count(1..=65_536));
+    let cut_streams = section.optional("cut_streams", choice(&[("true", true), ("false", false)]));
     Settings {
+        cut_streams: cut_streams.map_or(default.cut_streams, |word| word.value),
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
         door: doorway(section),

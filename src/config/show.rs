@@ -103,6 +103,7 @@ impl Config {
         writeln!(out, "  target_bytes_max: {}", show_size(door.head.target_bytes))?;
         writeln!(out, "  connections_max: {}", door.connections_max)?;
         writeln!(out, "  connections_per_address_max: {}", door.connections_per_address_max)?;
+        writeln!(out, "  cut_streams: {}", self.settings.cut_streams)?;
         self.write_policies(out)?;
         writeln!(out, "streams:\n  cut: {}", self.settings.cut.label())?;
         writeln!(out, "timeouts:")?;

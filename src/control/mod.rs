@@ -13,7 +13,7 @@ use std::{fmt, io};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::catalog::{self, CurrentCatalog, Routing};
+use crate::catalog::{self, CurrentCatalog, Moment, Routing};
 use crate::domain::{KeyKind, KeyText, Limits, Pepper, Permissions, PriceTable, Timestamp};
 use crate::journal::{Metrics, Records};
 
@@ -21,6 +21,7 @@ mod data_dir; // the directory everything durable lives in, for one process at a
 mod pepper; // the secret that key digests are made under
 mod store; // durable truth: traits, an SQLite database of keys and a log of events behind them
 mod publish; // store → catalog
+mod budgets; // what was spent before this process began
 mod configuration; // what the operator wrote, read again when asked
 mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
@@ -126,6 +127,7 @@ impl Control {
         ledger.sum(summing);
         let publisher = Publisher::compile(&*store, reading.configured.clone(), metrics.clone(), now());
         let publisher = Arc::new(publisher.await.map_err(in_store)?);
+        budgets::go_on(&publisher, &usage, Moment::now()).await.map_err(in_store)?;
         let catalog = publisher.catalog().clone();
         let (closing, closed) = watch::channel(false);
         let configuration = Configuration::new(reading, again);

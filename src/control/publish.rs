@@ -116,6 +116,11 @@ impl Publisher {
         &self.catalog
     }
 
+    /// Every team there is.
+    pub(super) fn teams(&self) -> Vec<Arc<Team>> {
+        self.census.lock().teams.values().cloned().collect()
+    }
+
     /// Makes what was configured anew hold for all requests to come.
     pub(super) fn configure(&self, configured: Configured) {
         let _one_at_a_time = self.census.lock();

@@ -145,6 +145,11 @@ impl Taken {
         &self.hold
     }
 
+    /// Makes sure that budgets have room for what was spent so far; `false` if one has not.
+    pub fn cover(&mut self, spending: Spending) -> bool {
+        self.hold.cover(spending, Moment::now())
+    }
+
     /// Makes what was taken be what was used, and gives back the rest.
     pub fn settle(self, credential: &Credential, model: Option<&str>, usage: &Usage, cost: NanoUsd) -> Vec<Crossing> {
         let Self { hold, payer } = self;

@@ -47,26 +47,51 @@ pub fn is_stop(error: &Error) -> bool {
     *error.etype() == STOP
 }
 
-/// Why a request has to be cut, if it has to: its key lapsed before its answer was through.
-pub fn cause(stage: &Stage) -> Option<Lapse> {
+/// Why the gateway ends an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Lapsed(Lapse),
+    /// What has passed of the answer has used up a hard budget.
+    BudgetExhausted,
+}
+
+impl Cause {
+    /// The refusal that says so.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Lapsed(lapse) => Refusal::Lapsed(lapse),
+            Self::BudgetExhausted => Refusal::BudgetExhausted,
+        }
+    }
+
+    pub fn ended(self) -> Ended {
+        match self {
+            Self::Lapsed(_) => Ended::Revoked,
+            Self::BudgetExhausted => Ended::Budget,
+        }
+    }
+}
+
+/// Why a request has to be cut, if it has to, before its answer is through.
+pub fn cause(stage: &Stage) -> Option<Cause> {
     match stage {
         Stage::Arrived | Stage::Ended => None,
-        Stage::Admitted(admission, _) => admission.book().credential().lapse(now()),
-        Stage::Relaying(commitment, _) => commitment.lapse().filter(|_| !commitment.answer.has_ended()),
+        Stage::Admitted(admission, _) => admission.book().credential().lapse(now()).map(Cause::Lapsed),
+        Stage::Relaying(commitment, _) => commitment.cause().filter(|_| !commitment.answer.has_ended()),
     }
 }
 
 /// Says the last word to the caller: a refusal where nothing was sent yet, else the end of the stream.
 /// A plain answer that was begun can only be broken off. The status that was sent here, 0 if none was.
-pub async fn end(session: &mut Session, journey: &mut Journey, lapse: Lapse) -> u16 {
-    let refusal = Refusal::Lapsed(lapse);
+pub async fn end(session: &mut Session, journey: &mut Journey, cause: Cause) -> u16 {
+    let refusal = cause.refusal();
     let status = refusal.row().status;
     // A connection that was woken is not read from any more: its client is told to take another.
     session.set_keepalive(None);
     let begun = session.response_written().is_some();
     if let Stage::Relaying(commitment, plan) = &mut journey.stage {
         let answer = &mut commitment.answer;
-        answer.cut(lapse);
+        answer.cut(cause);
         if begun {
             let last = ending(&refusal, answer, plan, journey.request_id.as_deref(), journey.settings.cut);
             if !last.is_empty() {

@@ -36,8 +36,8 @@ pub fn complete(answer: &mut Answer, plan: &Plan, request_id: Option<&str>) -> B
 
 /// Tells the caller of a failure, as far as it can still be told.
 pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey) -> FailToProxy {
-    if let Some(lapse) = cut::cause(&journey.stage) {
-        let error_code = cut::end(session, journey, lapse).await;
+    if let Some(cause) = cut::cause(&journey.stage) {
+        let error_code = cut::end(session, journey, cause).await;
         return FailToProxy { error_code, can_reuse_downstream: false };
     }
     if let Stage::Relaying(commitment, _) = &journey.stage
@@ -129,8 +129,8 @@ fn client_closed() -> Receipt {
 
 /// A client that closes after the dialect's last word has got everything it asked for.
 fn ended(answer: &Answer, error: Option<&Error>) -> Ended {
-    if answer.cut_by().is_some() {
-        return Ended::Revoked;
+    if let Some(cause) = answer.cut_by() {
+        return cause.ended();
     }
     if answer.is_blocked() {
         return Ended::Policy;

@@ -210,7 +210,8 @@ impl ProxyHttp for Gateway {
         journey: &mut Journey,
     ) -> Result<Option<std::time::Duration>> {
         let Stage::Relaying(commitment, plan) = &mut journey.stage else { return lost() };
-        if commitment.lapse().is_some() {
+        // A stream that has said its last word is not cut for what it has cost.
+        if commitment.lapse().is_some() || commitment.cause().is_some() && !commitment.answer.has_ended() {
             return Err(cut::stop());
         }
         let answer = &mut commitment.answer;
@@ -232,6 +233,8 @@ impl ProxyHttp for Gateway {
         if let Some(policy) = answer.blocked() {
             let last = cut::by_policy(answer, plan, policy, journey.request_id.as_deref(), journey.settings.cut);
             sent = Some([sent.unwrap_or_default(), last.into()].concat().into());
+        } else if journey.settings.cut_streams {
+            commitment.cover();
         }
         *piece = sent;
         Ok(None)

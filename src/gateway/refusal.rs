@@ -45,6 +45,8 @@ pub enum Refusal {
         scope: Scope,
     },
     Limited(Box<Hit>),
+    /// While the answer was running.
+    BudgetExhausted,
     BodyTimeout,
     HeaderTimeout,
     HeadersTooLarge {
@@ -118,6 +120,7 @@ impl Refusal {
             Self::Limited(Box::new(Hit::example(Named::Concurrency, Wait::Running))),
             Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Window))),
             Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Running))),
+            Self::BudgetExhausted,
             Self::WebsocketUnsupported,
             Self::PolicyBlocked { policy: "".into(), fired: String::new() },
             Self::UpstreamFailed("connect"),
@@ -164,6 +167,7 @@ impl Refusal {
             Self::Overloaded(_) => may_retry(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Overloaded),
             Self::OutputTooLarge { .. } => row(StatusCode::BAD_REQUEST, "output_too_large", InvalidRequest),
             Self::Limited(hit) => limited_row(hit),
+            Self::BudgetExhausted => row(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", Billing),
             Self::WebsocketUnsupported => row(StatusCode::UPGRADE_REQUIRED, "websocket_unsupported", InvalidRequest),
             Self::PolicyBlocked { .. } => row(StatusCode::FORBIDDEN, "policy_blocked", Permission),
             Self::UpstreamFailed(_) => may_retry(StatusCode::BAD_GATEWAY, "upstream_failed", Api),
@@ -336,6 +340,10 @@ impl fmt::Display for Refusal {
                 whose(*scope)
             ),
             Self::Limited(hit) => limited(hit, f),
+            Self::BudgetExhausted => f.write_str(
+                "A budget ran out while this answer was being written. GET /keeptrusts/me shows which one and when it \
+                 begins anew; whoever sets it can raise it.",
+            ),
             Self::BodyTimeout => f.write_str("The request body did not arrive in time. Send the request again."),
             Self::HeaderTimeout => f.write_str("The request's head did not arrive in time. Send the request again."),
             Self::HeadersTooLarge { bytes, fields } => write!(

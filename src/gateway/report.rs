@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalog::{Credential, Crossing};
-use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Usage, Verdict};
+use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
 use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot};
 use crate::policy::{Action, Hit};
 
@@ -138,6 +138,16 @@ impl Book {
 
     pub fn prices(&self) -> &Arc<PriceTable> {
         &self.prices
+    }
+
+    /// Whether a budget can refuse what the request spends.
+    pub fn has_hard_budget(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| taken.hold().has_hard_budget())
+    }
+
+    /// Makes sure that its budgets have room for what it has spent so far; `false` if one has not.
+    pub fn cover(&mut self, spending: Spending) -> bool {
+        self.taken.as_mut().is_none_or(|taken| taken.cover(spending))
     }
 
     /// What it holds of limits, if any concern it.

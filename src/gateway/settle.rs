@@ -1,8 +1,7 @@
 //! 8 What did it cost? A `Commitment` becomes a [`Receipt`], exactly once.
 
-use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Usage, UsageSource, Verdict};
+use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Spending, Usage, UsageSource, Verdict};
 
-use super::refusal::Refusal;
 use super::relay::Answer;
 use super::report::{self, Book, CLIENT_CLOSED_STATUS, Receipt};
 
@@ -29,6 +28,13 @@ pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
         cost,
         policies: answer.hits(),
     }
+}
+
+/// What a running answer has spent so far.
+pub fn so_far(book: &Book, answer: &Answer) -> Spending {
+    let Usage { tokens, .. } = answer.usage(Ended::Complete);
+    let money = price(book, answer.model_served()).map_or(NanoUsd(0), |price| price.cost(&tokens));
+    Spending { money, tokens: tokens.input.saturating_add(tokens.output) }
 }
 
 /// The price of what was served: an alias or a family name is billed as the model that answered.
@@ -60,7 +66,7 @@ fn reason(answer: &Answer, ended: Ended) -> Option<&'static str> {
     match ended {
         Ended::Complete => None,
         Ended::UpstreamFailed => Some(answer.failure().unwrap_or("upstream_failed")),
-        Ended::Revoked => answer.cut_by().map(|lapse| Refusal::Lapsed(lapse).row().code),
+        Ended::Revoked | Ended::Budget => answer.cut_by().map(|cause| cause.refusal().row().code),
         Ended::Policy => Some("policy_blocked"),
         other => Some(other.label()),
     }

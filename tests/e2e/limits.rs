@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, World, chat_body};
+use crate::harness::{Answer, Gateway, World, chat_body};
 
 fn statuses(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
@@ -159,6 +159,93 @@ async fn everybody_is_told_the_same_figures() {
     for fact in ["rpm       1\n", "budget    9usd/month\n", "budget    gpt-*=100000tokens/day:soft\n"] {
         assert!(shown.contains(fact), "{shown}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_goes_on_after_a_start() {
+    let mut world = World::start().await;
+    world.kt(&["teams", "create", "--name", "frontend", "--budget", "5usd/week"]).succeeded();
+    let flags = ["--team", "frontend", "--budget", "9usd/month", "--budget", "fas*=100000tokens/total"];
+    let key = world.key_with("jane", &flags);
+    for model in ["gpt-4o-mini", "fast"] {
+        let answer = world.ask("POST", "/v1/chat/completions").key(&key).json(&chat_body(model, false)).send().await;
+        assert_eq!(answer.status, 200);
+    }
+    let left = async |world: &World| {
+        let me = world.ask("GET", "/keeptrusts/me").key(&key).send().await.json();
+        let limits = [("key", "9usd/month"), ("team", "5usd/week"), ("organization", "1000000usd/month")];
+        limits.map(|(scope, name)| limit(&me["limits"], scope, name)["remaining"].as_f64().unwrap())
+    };
+    let events = world.events_after(4).await;
+    let cost: u64 = events.iter().filter_map(|event| event["cost_nano_usd"].as_u64()).sum();
+    let expected = [9_000_000_000, 5_000_000_000, 1_000_000_000_000_000].map(|all: u64| (all - cost) as f64 / 1e9);
+    assert_eq!(left(&world).await, expected);
+    world.gateway.stop();
+    world.gateway = Gateway::start(&world.config(), &world.data_dir()).await;
+    assert_eq!(left(&world).await, expected);
+    // The metrics began anew, and would be compared with all events.
+    world.is_large = true;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_for_fifty_pays_for_no_more() {
+    let mut world = World::with(|setup| setup.mock.first = Duration::from_millis(5)).await;
+    let mut body = chat_body("gpt-4o-mini", true);
+    body["max_tokens"] = json!(20);
+    let measure = world.key("measure");
+    let ask = |key: &str| world.ask("POST", "/v1/chat/completions").key(key).json(&body);
+    assert_eq!(ask(&measure).send().await.status, 200);
+    let each = world.events_after(2).await[1]["cost_nano_usd"].as_u64().unwrap();
+    let budget = 50 * each;
+    let text = format!("0.{budget:09}usd/day");
+    let key = world.kt(&["keys", "create", "--name", "jane", "--budget", &text]).succeeded().stdout().trim().to_owned();
+    // Whoever is told that it is only reserved comes again, as clients do.
+    let client = async || {
+        loop {
+            let answer = ask(&key).send().await;
+            match (answer.status, answer.status != 200 && answer.code() == "budget_reserved") {
+                (200, _) => return true,
+                (429, true) => tokio::time::sleep(Duration::from_millis(30)).await,
+                (402, _) => return false,
+                _ => panic!("{} {}", answer.status, answer.text()),
+            }
+        }
+    };
+    let passed = join_all((0..200).map(|_| client())).await.into_iter().filter(|passed| *passed).count();
+    let shown = world.ask("GET", "/keeptrusts/me").key(&key).send().await.json();
+    let left = (shown["limits"][0]["remaining"].as_f64().unwrap() * 1e9).round() as u64;
+    assert_eq!(budget - left, passed as u64 * each, "{passed} passed");
+    assert!((1..=50).contains(&passed), "{passed} passed");
+    assert_eq!(shown["limits"][0]["reserved"], json!(0.0));
+    // Those that came again make more events than are listed at once.
+    world.is_large = true;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_it_has_used_up_a_budget() {
+    let mut world = World::with(|setup| {
+        setup.mock.tokens = 20_000;
+        setup.mock.interval = Duration::from_micros(200);
+    })
+    .await;
+    // Room for what is reserved at first, and for a little more: 4096 output tokens are unknown, 1024 input ones added.
+    let key = world.key_with("jane", &["--budget", "6000tokens/day"]);
+    let answer = world.chat(&key, true).send().await;
+    assert_eq!((answer.status, answer.whole), (200, true));
+    let text = answer.text();
+    assert!(text.contains("[keeptrusts: budget_exceeded: ") && text.trim_end().ends_with("data: [DONE]"), "{text}");
+    let event = world.events_after(2).await.remove(1);
+    assert_eq!(
+        (event["ended"].as_str(), event["reason"].as_str()),
+        (Some("budget"), Some("budget_exceeded")),
+        "{event}"
+    );
+    let spent = event["usage"]["output"].as_u64().unwrap() + event["usage"]["input"].as_u64().unwrap();
+    assert!((5500..=6200).contains(&spent), "{event}");
+    let refused = world.chat(&key, true).send().await;
+    assert_eq!((refused.status, refused.code().as_str()), (402, "budget_exceeded"));
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    assert!(refused.message().contains("It begins anew at"), "{}", refused.message());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,11 @@ impl Hold {
         self.parts.iter().all(Option::is_none)
     }
 
+    /// Whether one of the budgets is a hard one.
+    pub fn has_hard_budget(&self) -> bool {
+        self.budgets().any(|(budget, _)| budget.hard)
+    }
+
     /// Makes sure that hard budgets have room for what the request has spent so far, by reserving more where that
     /// has become more than was reserved. `false` if there is none: then it must not go on.
     pub fn cover(&mut self, spending: Spending, now: Moment) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Bounds, Budget, Count, Limits, Pattern};
+use crate::domain::{Bounds, Budget, Count, Limits, Pattern, Spending, Window};
 
 use super::purse::Purse;
 use super::rate::{Pace, Rate};
@@ -22,6 +22,27 @@ pub struct Meter {
     /// Which requests it counts; `None` for all.
     pub model: Option<Pattern>,
     pub gauge: Gauge,
+}
+
+/// A budget and what is spent of it.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningBudget<'a> {
+    /// Which requests it counts; `None` for all.
+    pub model: Option<&'a Pattern>,
+    budget: &'a Budget,
+    purse: &'a Purse,
+}
+
+impl RunningBudget<'_> {
+    /// The window that `now` is in.
+    pub fn window(&self, now: Moment) -> Window {
+        self.budget.per.window(&self.budget.time_zone, now.wall)
+    }
+
+    /// Adds what was spent in the present window before this process counted.
+    pub fn add(&self, spent: Spending, now: Moment) {
+        self.purse.restore(self.budget, self.budget.part_of(spent), now.wall);
+    }
 }
 
 /// What is counted, how much of it there may be, and how much there is.
@@ -63,6 +84,14 @@ impl Meters {
 
     pub fn iter(&self) -> impl Iterator<Item = &Meter> {
         self.meters.iter()
+    }
+
+    /// The budgets among them.
+    pub fn budgets(&self) -> impl Iterator<Item = RunningBudget<'_>> {
+        self.meters.iter().filter_map(|meter| match &meter.gauge {
+            Gauge::Budget(budget, purse) => Some(RunningBudget { model: meter.model.as_ref(), budget, purse }),
+            _ => None,
+        })
     }
 
     /// Those that count requests for `model`, each with its bit.

@@ -28,7 +28,7 @@ mod demand; // what a request may use, at worst and as a rule
 
 pub use demand::{Demand, Learned, Size};
 pub use hold::{Crossing, Hold, Used};
-pub use meters::Meters;
+pub use meters::{Meters, RunningBudget};
 pub use moment::Moment;
 pub use readings::readings;
 pub use report::{Binding, Bucket, Hit, LimitDocument, Named, Standing, Unit, Wait, check, standings, tightest};
@@ -105,3 +105,7 @@ impl<'a> Scopes<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests;

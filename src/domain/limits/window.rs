@@ -26,7 +26,7 @@ pub enum Period {
 pub struct TimeZone(jiff::tz::TimeZone);
 
 /// A span of time, its end excluded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     pub start: Timestamp,
     pub end: Timestamp,

@@ -1,18 +1,19 @@
 //! The provider's answer as it passes: metered, and remembered for the books.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::catalog::Lapse;
 use crate::domain::{Ended, Usage};
 use crate::policy::{Active, Guard, Hit};
 use crate::protocol::error::Torn;
 use crate::protocol::meter::{AnswerForm, Manner, Meter, Metered, Notice};
 use crate::protocol::sse::{Piece, Splitter};
 use crate::protocol::{Endpoint, estimate};
+
+use crate::gateway::cut::Cause;
 
 /// What has been seen of an answer so far.
 pub struct Answer {
@@ -21,6 +22,8 @@ pub struct Answer {
     request: Bytes,
     /// Whether usage was asked for on the caller's behalf, and is kept from it.
     hide_usage: bool,
+    /// What that comes to; worked out when it is needed.
+    input: OnceLock<u64>,
     status: Option<StatusCode>,
     form: AnswerForm,
     /// Only answers that succeeded are metered.
@@ -28,7 +31,7 @@ pub struct Answer {
     first_byte: Option<Instant>,
     bytes: u64,
     failure: Option<&'static str>,
-    cut: Option<Lapse>,
+    cut: Option<Cause>,
     /// The caller was answered by the gateway, because the provider did not answer.
     is_own: bool,
     /// What looks at the answer, where policies concern it.
@@ -55,6 +58,7 @@ impl Answer {
             endpoint,
             request,
             hide_usage,
+            input: OnceLock::new(),
             status: None,
             form: AnswerForm::Plain,
             meter: None,
@@ -156,11 +160,11 @@ impl Answer {
     }
 
     /// Takes note of why the gateway ends the answer.
-    pub fn cut(&mut self, lapse: Lapse) {
-        self.cut = Some(lapse);
+    pub fn cut(&mut self, cause: Cause) {
+        self.cut = Some(cause);
     }
 
-    pub fn cut_by(&self) -> Option<Lapse> {
+    pub fn cut_by(&self) -> Option<Cause> {
         self.cut
     }
 
@@ -217,7 +221,7 @@ impl Answer {
     /// A provider that was given the request and never answered may have worked on it, and may charge for that: its
     /// input counts as estimated. An answer with an error's status used nothing.
     pub fn usage(&self, ended: Ended) -> Usage {
-        let input = || estimate::input(self.endpoint, &self.request);
+        let input = || *self.input.get_or_init(|| estimate::input(self.endpoint, &self.request));
         let usage = match &self.meter {
             Some(meter) => estimate::usage(self.endpoint, &meter.booked(), input),
             None if self.status.is_none() || self.is_own => estimate::usage(self.endpoint, &Metered::default(), input),

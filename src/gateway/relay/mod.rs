@@ -14,33 +14,59 @@ use crate::domain::{Ended, Verdict};
 
 use super::admit::Admission;
 use super::authenticate::CREDENTIAL_HEADERS;
+use super::cut::Cause;
 use super::inspect;
 use super::journey::now;
 use super::report::{Book, Receipt};
 use super::route::Plan;
-use super::settle::settle;
+use super::settle::{settle, so_far};
 
 mod answer; // the provider's answer as it passes: metered, and remembered for the books
 
 pub use answer::Answer;
+
+/// How much of a stream passes until budgets are asked again whether there is room for it.
+const COVERED_EVERY_BYTES: u64 = 512;
 
 /// A request that a provider has been asked. It must be settled; dropping it settles it as cut off by a
 /// shutdown.
 pub struct Commitment {
     book: Option<Book>,
     pub answer: Answer,
+    /// How much of the answer had passed when budgets were last asked for it.
+    covered_bytes: u64,
+    /// A hard budget has no room for what has passed.
+    exhausted: bool,
     _watch: Option<Interruptible>,
 }
 
 impl Commitment {
     /// `watch` lets the request learn at once that its key may not go on.
     pub fn new(admission: Admission, answer: Answer, watch: Option<Interruptible>) -> Self {
-        Self { book: Some(admission.into_book()), answer, _watch: watch }
+        Self { book: Some(admission.into_book()), answer, covered_bytes: 0, exhausted: false, _watch: watch }
     }
 
     /// Why the key may not go on, if it may not.
     pub fn lapse(&self) -> Option<Lapse> {
         self.book.as_ref()?.credential().lapse(now())
+    }
+
+    /// Why the answer may not go on, if it may not.
+    pub fn cause(&self) -> Option<Cause> {
+        self.lapse().map(Cause::Lapsed).or(self.exhausted.then_some(Cause::BudgetExhausted))
+    }
+
+    /// Makes sure, every now and then, that hard budgets have room for what has passed of a stream. Where they do not,
+    /// the next piece is not sent.
+    pub fn cover(&mut self) {
+        let passed = self.answer.bytes();
+        let Some(book) = &mut self.book else { return };
+        if !self.answer.is_stream() || passed < self.covered_bytes + COVERED_EVERY_BYTES || !book.has_hard_budget() {
+            return;
+        }
+        self.covered_bytes = passed;
+        let spending = so_far(book, &self.answer);
+        self.exhausted = !book.cover(spending);
     }
 
     /// How the tightest limits on requests and tokens stand, where any concern the request.
