@@ -18,6 +18,7 @@ pub struct Settings {
     pub cut: CutForm,
     /// Whether a running stream ends when what has passed of it has used up a hard budget.
     pub cut_streams: bool,
+    pub audit: Audit,
     pub timeouts: Timeouts,
     /// What may be said, in the operator's order.
     pub policies: Arc<[Arc<Policy>]>,
@@ -52,6 +53,43 @@ pub enum CutForm {
     Error,
 }
 
+/// What is promised of events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Audit {
+    pub durability: Durability,
+    pub on_failure: OnFailure,
+    pub retention: Retention,
+}
+
+/// When a request's INPUT event is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Within milliseconds, whatever else happens in them.
+    #[default]
+    Batched,
+    /// On disk before a provider is asked.
+    BeforeForward,
+}
+
+/// What becomes of a request that cannot be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is served, and counted in `journal_dropped_total`.
+    Drop,
+}
+
+/// How long events are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Events that are all older than this are removed, a segment at a time.
+    pub age: Option<Duration>,
+    /// The oldest segments are removed rather than let the log become larger.
+    pub bytes_max: Option<u64>,
+}
+
 /// How long each part of a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -81,6 +119,7 @@ impl Default for Settings {
             access: Access::default(),
             cut: CutForm::default(),
             cut_streams: true,
+            audit: Audit::default(),
             timeouts: Timeouts::default(),
             policies: Arc::default(),
         }
@@ -105,6 +144,30 @@ impl CutForm {
         match self {
             Self::Notice => "notice",
             Self::Error => "error",
+        }
+    }
+}
+
+impl Durability {
+    pub const ALL: [Self; 2] = [Self::Batched, Self::BeforeForward];
+
+    /// The word in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Batched => "batched",
+            Self::BeforeForward => "before_forward",
+        }
+    }
+}
+
+impl OnFailure {
+    pub const ALL: [Self; 2] = [Self::Refuse, Self::Drop];
+
+    /// The word in the configuration.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Drop => "drop",
         }
     }
 }

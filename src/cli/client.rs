@@ -71,12 +71,15 @@ impl Gateway {
     pub(super) fn client(&self) -> Result<Client, Error> {
         match &self.url {
             Some(url) => Client::of_url(url, env::var(TOKEN_VARIABLE).ok(), &self.trust),
-            None => {
-                let data_dir = self.data_dir.clone().or_else(|| usual_data_dir(&ProcessEnvironment));
-                let unset = || Error::Usage("HOME is not set: say --data-dir or set KEEPTRUSTS_DATA_DIR".into());
-                Ok(Client::of_socket(data_dir.ok_or_else(unset)?.join(SOCKET_FILE)))
-            }
+            None => Ok(Client::of_socket(self.data_dir()?.join(SOCKET_FILE))),
         }
+    }
+
+    /// The data directory, for what is done without a running gateway.
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Error> {
+        let data_dir = self.data_dir.clone().or_else(|| usual_data_dir(&ProcessEnvironment));
+        let unset = || Error::Usage("HOME is not set: say --data-dir or set KEEPTRUSTS_DATA_DIR".into());
+        data_dir.ok_or_else(unset)
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::control::admin::ProblemDocument;
 use crate::control::admin::v1::events::list::EventList;
+use crate::control::{Verification, verify_events};
 use crate::domain::{Timestamp, Verdict};
 use crate::journal::Event;
 
@@ -52,6 +53,15 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         limit: u64,
     },
+    /// Check that no recorded event was changed, removed or put in; ends with 1 if one was
+    Verify {
+        /// Read the files in the data directory, of a gateway that does not run
+        #[arg(long)]
+        offline: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Which events, and how they are printed.
@@ -89,6 +99,14 @@ impl Events {
         match self.command {
             Command::Tail { choice, limit } => Tail::new(choice, limit, client).run().await,
             Command::List { choice, limit } => list(&choice, limit, &client).await,
+            Command::Verify { offline: false, json } => report(client.get("/v1/events/verify").await?, json),
+            Command::Verify { offline: true, json } => {
+                let data_dir = self.gateway.data_dir()?;
+                let found = verify_events(&data_dir).map_err(|error| {
+                    Error::Failed(format!("cannot read the event log in {}: {error}", data_dir.display()))
+                })?;
+                report(found, json)
+            }
         }
     }
 }
@@ -140,6 +158,31 @@ async fn list(choice: &Choice, limit: u64, client: &Client) -> Result<(), Error>
         output::hint("no such events");
     }
     newest_first.iter().rev().try_for_each(|event| choice.print(event))
+}
+
+/// Prints what a verification found; an error if that is a fault.
+fn report(found: Verification, json: bool) -> Result<(), Error> {
+    if json {
+        let text = serde_json::to_string(&found).map_err(|error| Error::Failed(error.to_string()))?;
+        output::line(&text)?;
+    } else {
+        found.faults.iter().try_for_each(|fault| {
+            output::line(&format!("{} line {}, event {}: {}", fault.segment, fault.line, fault.seq, fault.what))
+        })?;
+        if found.pruned_through > 0 {
+            output::line(&format!("events up to {} were removed by retention", found.pruned_through))?;
+        }
+    }
+    let faults = found.faults.len() as u64 + found.more_faults;
+    if faults > 0 {
+        return Err(Error::Failed(format!("the event log is not as it was written: {faults} faults")));
+    }
+    if !json {
+        let (first, last) = (found.first_seq.unwrap_or(1), found.last_seq.unwrap_or(0));
+        let chain = found.chain.as_deref().unwrap_or("");
+        output::line(&format!("{} events ({first} to {last}) are as they were written; chain {chain}", found.events))?;
+    }
+    Ok(())
 }
 
 /// A live view of the log that misses nothing, also when the connection breaks.

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::catalog::{Access, CutForm, Doorway, Settings, Timeouts};
+use crate::catalog::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Retention, Settings, Timeouts};
 use crate::domain::{Limits, Name, Network, Pattern, PermissionError, Permissions};
 use crate::protocol::framing::HeadLimits;
 use crate::providers::{Azure, BaseUrl, Kind};
@@ -26,6 +26,8 @@ use crate::telemetry::LogFormat;
 /// First segments of paths that are not a provider's.
 const PROVIDER_NAMES_TAKEN: [&str; 6] = ["api", "healthz", "keeptrusts", "models", "v1", "v1beta"];
 const MODEL_CHARS_MAX: usize = 256;
+/// The least that the event log may be held to.
+const EVENTS_BYTES_MIN: usize = 1024 * 1024;
 
 /// What was written, by the operator or on behalf of one who wrote nothing.
 #[derive(Debug, Default)]
@@ -87,6 +89,7 @@ impl Written {
                 .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listener(listen, name, directory)));
             let path = |text: &str| files::path_from(directory, text);
             let (limits, path_limits) = file.section("limits", |section| (limits(section), path_limits(section)));
+            let (audit, queue) = file.section("audit", |section| (audit(section), queue(section)));
             let (permissions, access) = file.section("access", |section| (permissions(section), access(section)));
             Self {
                 organization: file.optional("organization", name),
@@ -100,8 +103,8 @@ impl Written {
                 prices: file.section("prices", |prices| prices.optional("file", path)),
                 permissions,
                 limits,
-                settings: settings(file, access, path_limits),
-                counts: counts(file),
+                settings: settings(file, access, audit, path_limits),
+                counts: counts(file, queue),
                 log: file.section("log", log_settings),
             }
         })
@@ -230,10 +233,11 @@ fn path_limits(section: &Section<'_>) -> Settings {
     }
 }
 
-fn settings(file: &Section<'_>, access: Access, path_limits: Settings) -> Settings {
+fn settings(file: &Section<'_>, access: Access, audit: Audit, path_limits: Settings) -> Settings {
     Settings {
         access,
         cut: file.section("streams", cut_form),
+        audit,
         timeouts: file.section("timeouts", timeouts),
         policies: policies(file),
         ..path_limits
@@ -270,6 +274,26 @@ fn access(section: &Section<'_>) -> Access {
     }
 }
 
+fn queue(section: &Section<'_>) -> Option<usize> {
+    section.optional("queue", count(16..=1_048_576)).map(|count| count.value)
+}
+
+fn audit(section: &Section<'_>) -> Audit {
+    let durability = section.optional("durability", choice(&Durability::ALL.map(|kind| (kind.label(), kind))));
+    let on_failure = section.optional("on_failure", choice(&OnFailure::ALL.map(|kind| (kind.label(), kind))));
+    let age =
+        section.optional("retention", duration(Duration::from_secs(60)..=Duration::from_secs(10 * 366 * 24 * 3600)));
+    let bytes_max = section.optional("bytes_max", size(EVENTS_BYTES_MIN..=usize::MAX >> 1));
+    Audit {
+        durability: durability.map_or_else(Durability::default, |durability| durability.value),
+        on_failure: on_failure.map_or_else(OnFailure::default, |on_failure| on_failure.value),
+        retention: Retention {
+            age: age.map(|age| age.value),
+            bytes_max: bytes_max.map(|bytes_max| bytes_max.value as u64),
+        },
+    }
+}
+
 fn cut_form(section: &Section<'_>) -> CutForm {
     let form = section.optional("cut", choice(&CutForm::ALL.map(|form| (form.label(), form))));
     form.map_or_else(CutForm::default, |form| form.value)
@@ -294,13 +318,12 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
     }
 }
 
-fn counts(file: &Section<'_>) -> Counts {
+fn counts(file: &Section<'_>, queue: Option<usize>) -> Counts {
     let default = Counts::default();
     let keys = file.section("metrics", |metrics| metrics.optional("max_keys", count(1..=100_000)));
-    let queue = file.section("audit", |audit| audit.optional("queue", count(16..=1_048_576)));
     Counts {
         metrics_keys_max: keys.map_or(default.metrics_keys_max, |count| count.value),
-        journal_capacity: queue.map_or(default.journal_capacity, |count| count.value),
+        journal_capacity: queue.unwrap_or(default.journal_capacity),
     }
 }
 

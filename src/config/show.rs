@@ -114,7 +114,7 @@ impl Config {
         writeln!(out, "  write: {}", show_duration(timeouts.write))?;
         writeln!(out, "  keepalive: {}", show_duration(timeouts.keepalive))?;
         writeln!(out, "  drain: {}", show_duration(timeouts.drain))?;
-        writeln!(out, "audit:\n  queue: {}", self.journal_capacity)?;
+        self.write_audit(out)?;
         writeln!(out, "metrics:\n  max_keys: {}", self.metrics_keys_max)?;
         let level = LOG_LEVELS.iter().find(|(_, level)| *level == self.log.level).map_or("", |(word, _)| word);
         writeln!(out, "log:\n  format: {}\n  level: {level}", self.log.format.label())
@@ -126,6 +126,22 @@ fn write_listener(out: &mut String, name: &str, address: SocketAddr, tls: Option
     let Some(TlsSource { cert, key, client_ca }) = tls else { return writeln!(out, "  {name}: {address}") };
     writeln!(out, "  {name}:\n    address: {address}\n    tls:\n      cert: {cert}\n      key: {key}")?;
     client_ca.as_ref().map_or(Ok(()), |client_ca| writeln!(out, "      client_ca: {client_ca}"))
+}
+
+impl Config {
+    fn write_audit(&self, out: &mut String) -> std::fmt::Result {
+        let audit = &self.settings.audit;
+        writeln!(out, "audit:\n  queue: {}", self.journal_capacity)?;
+        writeln!(out, "  durability: {}\n  on_failure: {}", audit.durability.label(), audit.on_failure.label())?;
+        match audit.retention.age {
+            Some(age) => writeln!(out, "  retention: {}", show_duration(age))?,
+            None => writeln!(out, "  # retention: events are kept for ever")?,
+        }
+        match audit.retention.bytes_max {
+            Some(bytes) => writeln!(out, "  bytes_max: {}", show_size(usize::try_from(bytes).unwrap_or(usize::MAX))),
+            None => writeln!(out, "  # bytes_max: however many they are"),
+        }
+    }
 }
 
 fn write_provider(out: &mut String, provider: &Provider, reference: Option<&Reference>) -> std::fmt::Result {

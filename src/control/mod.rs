@@ -36,6 +36,7 @@ pub use data_dir::DataDirError;
 pub use ledger::{Ledger, Unwritten};
 pub use pepper::PepperError;
 pub use store::StoreError;
+pub use store::segments::{Fault, Verification};
 
 use admin::{Admin, BindError};
 use admin_tokens::AdminTokens;
@@ -119,6 +120,7 @@ impl Control {
         let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
         let events = SegmentLog::open(data_dir.clone(), segments::Limits::default()).map_err(in_store)?;
         let events: Arc<dyn EventStore> = Arc::new(events);
+        Ledger::close_orphans(&*events).await.map_err(in_store)?;
         let ledger = Ledger::start(events.clone(), records, metrics.clone(), &settings.gateway);
         let mut ledger = ledger.map_err(OpenError::Thread)?;
         let sums = Arc::new(SqliteUsage::open(data_dir.clone()).map_err(in_store)?);
@@ -129,6 +131,7 @@ impl Control {
         let publisher = Arc::new(publisher.await.map_err(in_store)?);
         budgets::go_on(&publisher, &usage, Moment::now()).await.map_err(in_store)?;
         let catalog = publisher.catalog().clone();
+        ledger.obey(catalog.clone());
         let (closing, closed) = watch::channel(false);
         let configuration = Configuration::new(reading, again);
         let office = Office::new(store.clone(), publisher, configuration, pepper.clone(), tokens.clone(), metrics);
@@ -147,6 +150,11 @@ impl Control {
         let admin = admin.map_err(OpenError::Socket)?;
         Ok(Self { catalog, reloader, pepper, first_admin_token, admin, ledger })
     }
+}
+
+/// Verifies the event log of a gateway that does not run.
+pub fn verify_events(data_dir: &Path) -> io::Result<Verification> {
+    segments::verify_offline(data_dir)
 }
 
 /// The pepper, once it is sure that the stored digests were made under it.

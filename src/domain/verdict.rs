@@ -29,6 +29,10 @@ pub enum Ended {
     Policy,
     /// The gateway stopped before the answer was through.
     Shutdown,
+    /// The gateway's process ended without a word, and the next one found the request without an end.
+    Crashed,
+    /// It could not be made durable that the request was admitted, and so nobody was asked.
+    AuditFailed,
 }
 
 impl Verdict {
@@ -58,6 +62,8 @@ impl Ended {
             Self::Budget => "budget",
             Self::Policy => "policy",
             Self::Shutdown => "shutdown",
+            Self::Crashed => "crashed",
+            Self::AuditFailed => "audit_failed",
         }
     }
 }

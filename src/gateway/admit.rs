@@ -1,15 +1,20 @@
 //! 4 Is there room? The [`Grant`] becomes [`Room`], and with the request on record an [`Admission`].
 //!
-//! Room means a place in the journal, because a request that could not be recorded is not taken, and whatever the
-//! limits of key, team and organization count: requests and tokens of a minute, a place among those that run at the
-//! same time, and of each budget as much as the request can cost. All of it is taken, or nothing.
+//! Room means a place in the journal, because a request that could not be recorded is not taken unless the operator
+//! wants it served all the same, and whatever the limits of key, team and organization count: requests and tokens of a
+//! minute, a place among those that run at the same time, and of each budget as much as the request can cost. All of it
+//! is taken, or nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::catalog::{
-    Catalog, Credential, Crossing, Demand, Hold, Moment, Organization, Scope, Scopes, Size, Used, check, tightest,
+    Audit, Catalog, Credential, Crossing, Demand, Durability, Hold, Moment, OnFailure, Organization, Scope, Scopes,
+    Size, Used, check, tightest,
 };
-use crate::domain::{ModelPrice, NanoUsd, PriceTable, Spending, Usage};
+use crate::domain::{Ended, ModelPrice, NanoUsd, PriceTable, Spending, Usage, Verdict};
 use crate::journal::{Journal, Slot};
 use crate::protocol::Endpoint;
 use crate::protocol::ask::AskHead;
@@ -17,7 +22,10 @@ use crate::protocol::ask::AskHead;
 use super::attribute::Account;
 use super::authorize::Grant;
 use super::refusal::Refusal;
-use super::report::{Book, Entry};
+use super::report::{Book, Entry, Receipt};
+
+/// How long a request waits for its INPUT event to be on disk.
+const ON_DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many bytes of a body stand for a token, as a rule. The end of the request corrects it.
 const BYTES_A_TOKEN: u64 = 4;
@@ -77,15 +85,23 @@ pub fn hold(
     let demand = demand(asked, credential);
     let hold = Hold::take(scopes, &demand, now).map_err(Refusal::Limited)?;
     // Last: what was taken is given back where it is dropped.
-    let slot = journal.reserve().map_err(|_full| Refusal::AuditUnavailable)?;
+    let slot = place(journal, catalog.settings.audit)?;
     let taken = (!hold.is_empty()).then(|| Taken { hold, payer: catalog.payer.clone() });
     Ok(Room { slot, taken })
 }
 
 /// Holds room for what the gateway answers from its own knowledge, which limits do not count.
-pub fn hold_own_answer(_grant: &Grant, journal: &Journal) -> Result<Room, Refusal> {
-    let slot = journal.reserve().map_err(|_full| Refusal::AuditUnavailable)?;
-    Ok(Room { slot, taken: None })
+pub fn hold_own_answer(_grant: &Grant, journal: &Journal, audit: Audit) -> Result<Room, Refusal> {
+    Ok(Room { slot: place(journal, audit)?, taken: None })
+}
+
+/// A place in the journal or, if there is none, what the operator wants instead.
+pub fn place(journal: &Journal, audit: Audit) -> Result<Slot, Refusal> {
+    match (journal.reserve(), audit.on_failure) {
+        (Ok(slot), _) => Ok(slot),
+        (Err(_full), OnFailure::Drop) => Ok(journal.forgo()),
+        (Err(_full), OnFailure::Refuse) => Err(Refusal::AuditUnavailable),
+    }
 }
 
 /// The limits that hold for each request by itself.
@@ -126,7 +142,28 @@ fn produces_nothing(endpoint: Endpoint) -> bool {
 impl Room {
     /// Takes the request, and records that it was taken.
     pub fn admit(self, entry: Entry, prices: Arc<PriceTable>) -> Admission {
-        Admission { book: Book::open(entry, self.slot, prices, self.taken) }
+        Admission { book: Book::open(entry, self.slot, prices, self.taken, false).0 }
+    }
+
+    /// Like [`Room::admit`], for a request that will be forwarded: where the operator wants it so, this returns when it
+    /// is on disk that the request was taken.
+    pub async fn admit_to_forward(
+        self,
+        entry: Entry,
+        prices: Arc<PriceTable>,
+        audit: Audit,
+    ) -> Result<Admission, Refusal> {
+        let through = audit.durability == Durability::BeforeForward;
+        let (book, on_disk) = Book::open(entry, self.slot, prices, self.taken, through);
+        let Some(on_disk) = on_disk else { return Ok(Admission { book }) };
+        let is_on_disk = timeout(ON_DISK_PATIENCE, on_disk).await.is_ok_and(|told| told.is_ok());
+        if is_on_disk || audit.on_failure == OnFailure::Drop {
+            return Ok(Admission { book });
+        }
+        let row = Refusal::AuditUnavailable.row();
+        let code = Some(row.code);
+        book.close(Receipt::unused(Verdict::Error, code, row.status.as_u16(), Ended::AuditFailed));
+        Err(Refusal::AuditUnavailable)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::protocol::route::{Line, Route, RouteError, Target, locate};
 use crate::protocol::{Dialect, Endpoint};
 use crate::providers::{Aim, Kind};
 
-use super::admit::{self, Admission, Room, hold_own_answer};
+use super::admit::{self, Admission, Room, hold_own_answer, place};
 use super::attribute::{Account, attribute};
 use super::authenticate::{Authority, Unauthenticated, authenticate};
 use super::authorize::{Grant, Listed, authorize, authorize_entry, authorize_own_answer, listed_models};
@@ -89,8 +89,13 @@ pub async fn receive(
     };
     match judge(gateway, session, &catalog, &account, &mut entry, &uri, located).await {
         Ok(Judged::Forward(room, plan)) => {
-            let admission = room.admit(entry, catalog.prices.clone());
-            Ok(Reception::Forward(Box::new(admission), plan))
+            match room.admit_to_forward(entry, catalog.prices.clone(), catalog.settings.audit).await {
+                Ok(admission) => Ok(Reception::Forward(Box::new(admission), plan)),
+                Err(refusal) => {
+                    respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
+                    Ok(Reception::Answered)
+                }
+            }
         }
         Ok(Judged::Answer(room, body)) => {
             let admission = room.admit(entry, catalog.prices.clone());
@@ -125,10 +130,9 @@ fn enter(
     match authenticate(&head.headers, &authority, now()) {
         Ok(caller) => {
             let account = attribute(&caller, catalog);
-            let slot = gateway.journal.reserve().map_err(|_full| {
+            let slot = place(&gateway.journal, catalog.settings.audit).inspect_err(|refusal| {
                 metrics.journal_dropped(1);
-                metrics.stranger_refused(Refusal::AuditUnavailable.row().code);
-                Refusal::AuditUnavailable
+                metrics.stranger_refused(refusal.row().code);
             })?;
             let facts = Facts {
                 kind: account.kind(),
@@ -193,7 +197,7 @@ async fn judge(
         Target::Models(dialect) => {
             let models = listed_models(account, entry, catalog, dialect);
             let entries = models.iter().map(|Listed { name, owner }| ModelEntry { id: name, owner });
-            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal)?;
+            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal, catalog.settings.audit)?;
             Ok(Judged::Answer(room, models::list(dialect, entries)))
         }
         Target::Model { dialect, id } => {
@@ -201,11 +205,11 @@ async fn judge(
             let found = models.iter().find(|listed| *listed.name == *id);
             let unknown = || Refusal::ModelUnknown("This model is not among those GET /v1/models lists.".into());
             let Listed { name, owner } = found.ok_or_else(unknown)?;
-            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal)?;
+            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal, catalog.settings.audit)?;
             Ok(Judged::Answer(room, models::one(dialect, ModelEntry { id: name, owner })))
         }
         Target::Me => {
-            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal)?;
+            let room = hold_own_answer(&authorize_own_answer(account), &gateway.journal, catalog.settings.audit)?;
             Ok(Judged::Answer(room, me::describe(account, catalog)))
         }
         Target::ResponsesSocket => Err(Refusal::WebsocketUnsupported.into()),

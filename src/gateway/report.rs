@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::catalog::{Credential, Crossing};
 use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
 use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot};
@@ -35,13 +37,17 @@ impl Entry {
         self.write(refusal.verdict(), Some(Refused { code: row.code, status: row.status.as_u16() }));
     }
 
-    fn write(&mut self, verdict: Verdict, refusal: Option<Refused>) -> Arc<Opening> {
+    fn write(&mut self, verdict: Verdict, refusal: Option<Refused>) {
+        let (opening, slot) = self.close(verdict, refusal);
+        if let Some(slot) = slot {
+            slot.write(Record::Opened(opening));
+        }
+    }
+
+    fn close(&mut self, verdict: Verdict, refusal: Option<Refused>) -> (Arc<Opening>, Option<Slot>) {
         let overhead = refusal.is_none().then(|| self.facts.started.elapsed().saturating_sub(self.facts.body_wait));
         let opening = Arc::new(self.facts.opening(verdict, refusal, overhead));
-        if let Some(slot) = self.slot.take() {
-            slot.write(Record::Opened(opening.clone()));
-        }
-        opening
+        (opening, self.slot.take())
     }
 }
 
@@ -120,11 +126,31 @@ pub struct Receipt {
 }
 
 impl Book {
-    /// Records that the request was admitted; `slot` is for what it will come to.
-    pub fn open(mut entry: Entry, slot: Slot, prices: Arc<PriceTable>, taken: Option<Taken>) -> Self {
-        let opening = entry.write(verdict(&entry.facts.policies), None);
+    /// Records that the request was admitted; `slot` is for what it will come to. With `through`, also tells when that
+    /// is on disk.
+    pub fn open(
+        mut entry: Entry,
+        mut slot: Slot,
+        prices: Arc<PriceTable>,
+        taken: Option<Taken>,
+        through: bool,
+    ) -> (Self, Option<oneshot::Receiver<()>>) {
+        let (opening, first) = entry.close(verdict(&entry.facts.policies), None);
+        let mut on_disk = None;
+        if let Some(mut first) = first {
+            // A request is recorded with both of its events or with none.
+            if !(first.holds() && slot.holds()) {
+                (first, slot) = (first.forgo(), slot.forgo());
+            }
+            let record = Record::Opened(opening.clone());
+            match through {
+                true => on_disk = Some(first.write_through(record)),
+                false => first.write(record),
+            }
+        }
         let Facts { started, ref credential, .. } = entry.facts;
-        Self { opening, credential: credential.clone(), started, prices, slot: Some(slot), taken }
+        let book = Self { opening, credential: credential.clone(), started, prices, slot: Some(slot), taken };
+        (book, on_disk)
     }
 
     pub fn opening(&self) -> &Opening {

@@ -58,7 +58,7 @@ fn verdict(ended: Ended, answer: &Answer) -> Verdict {
         Ended::Complete | Ended::ClientClosed => report::verdict(&answer.hits()),
         Ended::Revoked | Ended::Budget => Verdict::Deny,
         Ended::Policy => Verdict::Block,
-        Ended::UpstreamFailed | Ended::Shutdown => Verdict::Error,
+        Ended::UpstreamFailed | Ended::Shutdown | Ended::Crashed | Ended::AuditFailed => Verdict::Error,
     }
 }
 

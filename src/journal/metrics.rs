@@ -79,6 +79,7 @@ pub struct Metrics {
     journal_capacity: IntGauge,
     journal_dropped: IntCounter,
     journal_commit: Histogram,
+    events_removed: IntCounter,
     revocation_apply: Histogram,
     reload_success: IntGauge,
     reload_time: Gauge,
@@ -212,6 +213,8 @@ impl Metrics {
             journal_capacity: table.gauge("journal_queue_capacity", "Records the journal can hold.")?,
             journal_dropped: table
                 .counter("journal_dropped_total", "Records that could not be made durable and were given up.")?,
+            events_removed: table
+                .counter("events_removed_total", "Events that `audit.retention` or `audit.bytes_max` removed from the log.")?,
             journal_commit: table.histogram(
                 "journal_commit_seconds",
                 "Time one group of records took to become durable.",
@@ -419,6 +422,11 @@ impl Metrics {
     /// How long something that takes away took from being durable to holding for every request.
     pub fn revocation_applied(&self, took: Duration) {
         self.revocation_apply.observe(took.as_secs_f64());
+    }
+
+    /// Events that the log's retention removed.
+    pub fn events_removed(&self, events: u64) {
+        self.events_removed.inc_by(events);
     }
 
     /// Records that were given up.

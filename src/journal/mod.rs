@@ -13,6 +13,6 @@ mod write; // the event made from a record: JSON, straight into the buffer it is
 pub use event::{Credential, Event, EventKey, EventUsage, Phase, SCHEMA};
 pub use limit_gauges::LimitReading;
 pub use metrics::{KeySeries, Metrics, Row as MetricRow};
-pub use queue::{Full, Journal, Records, Slot, Waited};
+pub use queue::{Full, Journal, Queued, Records, Slot, Waited};
 pub use record::{Closing, EventNumber, KeyIdentity, Opening, Record, Refused};
 pub use write::EventWriter;

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
+use tokio::sync::oneshot;
 
 use super::{Metrics, Record};
 
@@ -34,7 +35,16 @@ pub struct Records {
 #[must_use = "a slot that is not written leaves a request unrecorded"]
 pub struct Slot {
     journal: Journal,
-    written: bool,
+    /// Whether there is a place at all; what is written without one is counted and given up.
+    holds: bool,
+}
+
+/// A record on its way to the log.
+#[derive(Debug)]
+pub struct Queued {
+    pub record: Record,
+    /// Who waits for it to be on disk.
+    pub waiter: Option<oneshot::Sender<()>>,
 }
 
 /// The queue has no place left: records arrive faster than they can be made durable.
@@ -46,6 +56,8 @@ pub struct Full;
 pub enum Waited {
     /// There are records.
     Records,
+    /// There are records, and somebody waits for one of them to be on disk.
+    Urgent,
     /// Nothing came.
     InVain,
     /// Every journal and every slot is gone, and nothing is left.
@@ -53,7 +65,7 @@ pub enum Waited {
 }
 
 struct Queue {
-    records: SegQueue<Record>,
+    records: SegQueue<Queued>,
     /// How many records are in the queue.
     waiting: AtomicUsize,
     /// Places that are held: by slots, by records in the queue, and by records that are being made durable.
@@ -61,6 +73,8 @@ struct Queue {
     capacity: usize,
     /// How many waiting records wake the writer.
     wake_at: AtomicUsize,
+    /// Whether somebody waits for a record that the writer has not been told of.
+    is_urgent: AtomicBool,
     writer: OnceLock<Thread>,
 }
 
@@ -74,6 +88,7 @@ impl Journal {
             held: AtomicUsize::new(0),
             capacity,
             wake_at: AtomicUsize::new(AWAKE),
+            is_urgent: AtomicBool::new(false),
             writer: OnceLock::new(),
         });
         (Self { metrics, queue: queue.clone() }, Records { queue })
@@ -90,7 +105,12 @@ impl Journal {
             held.fetch_sub(1, Ordering::Relaxed);
             return Err(Full);
         }
-        Ok(Slot { journal: self.clone(), written: false })
+        Ok(Slot { journal: self.clone(), holds: true })
+    }
+
+    /// A slot without a place, for what is served although it cannot be recorded.
+    pub fn forgo(&self) -> Slot {
+        Slot { journal: self.clone(), holds: false }
     }
 
     /// The Prometheus text exposition of every metric.
@@ -106,28 +126,57 @@ impl Slot {
     }
 
     /// Counts the record in the metrics and queues it for the event log.
-    pub fn write(mut self, record: Record) {
-        self.journal.metrics.observe(&record);
-        self.written = true;
-        self.journal.queue.push(record);
+    pub fn write(self, record: Record) {
+        self.queue(Queued { record, waiter: None });
+    }
+
+    /// Like [`Slot::write`]; and the answer tells when the record is on disk, or will not be.
+    pub fn write_through(self, record: Record) -> oneshot::Receiver<()> {
+        let (waiter, on_disk) = oneshot::channel();
+        self.queue(Queued { record, waiter: Some(waiter) });
+        on_disk
+    }
+
+    /// Whether what is written will be recorded.
+    pub fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Gives the place back: what is written is only counted.
+    pub fn forgo(self) -> Self {
+        self.journal.forgo()
+    }
+
+    fn queue(mut self, queued: Queued) {
+        self.journal.metrics.observe(&queued.record);
+        if std::mem::take(&mut self.holds) {
+            self.journal.queue.push(queued);
+        } else {
+            self.journal.metrics.journal_dropped(1);
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.written {
+        if self.holds {
             self.journal.queue.held.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Queue {
-    fn push(&self, record: Record) {
-        self.records.push(record);
+    fn push(&self, queued: Queued) {
+        let is_urgent = queued.waiter.is_some();
+        self.records.push(queued);
+        if is_urgent {
+            self.is_urgent.store(true, Ordering::SeqCst);
+        }
         // Counted after it was pushed, and compared with what the writer said before it counted: one of the two sees
         // the other.
         let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
-        if waiting >= self.wake_at.load(Ordering::SeqCst)
+        let is_enough = waiting >= self.wake_at.load(Ordering::SeqCst);
+        if (is_enough || is_urgent)
             && self.wake_at.swap(AWAKE, Ordering::SeqCst) != AWAKE
             && let Some(writer) = self.writer.get()
         {
@@ -149,6 +198,10 @@ impl Records {
             let waiting = queue.waiting.load(Ordering::SeqCst);
             let left = deadline.saturating_duration_since(Instant::now());
             let closed = self.is_closed();
+            if waiting > 0 && queue.is_urgent.swap(false, Ordering::SeqCst) {
+                queue.wake_at.store(AWAKE, Ordering::SeqCst);
+                return Waited::Urgent;
+            }
             if waiting >= count || left.is_zero() || closed {
                 queue.wake_at.store(AWAKE, Ordering::SeqCst);
                 // Looked at last: the last journal may have written something before it went.
@@ -163,7 +216,7 @@ impl Records {
     }
 
     /// Moves up to `limit` records from the queue to `batch`, and tells how many. Their places stay held.
-    pub fn take(&self, batch: &mut Vec<Record>, limit: usize) -> usize {
+    pub fn take(&self, batch: &mut Vec<Queued>, limit: usize) -> usize {
         let queue = &*self.queue;
         // What is counted has been pushed.
         let waiting = queue.waiting.load(Ordering::Acquire).min(limit);
@@ -244,6 +297,33 @@ mod tests {
         let mut batch = Vec::new();
         records.take(&mut batch, 10);
         assert_eq!(records.wait(1, long), Waited::Closed);
+    }
+
+    #[test]
+    fn somebody_who_waits_wakes_the_writer_at_once() {
+        let (journal, records) = journal(100);
+        let slot = journal.reserve().unwrap();
+        let writing = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            slot.write_through(record())
+        });
+        assert_eq!(records.wait(50, Duration::from_secs(60)), Waited::Urgent);
+        let mut on_disk = writing.join().unwrap();
+        let mut batch = Vec::new();
+        records.take(&mut batch, 10);
+        assert!(on_disk.try_recv().is_err());
+        assert!(batch.pop().unwrap().waiter.unwrap().send(()).is_ok());
+        assert!(on_disk.try_recv().is_ok());
+    }
+
+    #[test]
+    fn what_is_forgone_is_counted_and_holds_no_place() {
+        let (journal, records) = journal(1);
+        journal.reserve().unwrap().forgo().write(record());
+        assert!(journal.forgo().write_through(record()).try_recv().is_err());
+        assert!(journal.reserve().is_ok());
+        assert_eq!(records.wait(1, Duration::ZERO), Waited::InVain);
+        assert!(journal.expose().contains("keeptrusts_journal_dropped_total 2"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod streams;
 mod refusals;
 mod upstream_faults;
 mod commands;
+mod crash;
 mod keys;
 mod kills;
 mod life_of_a_key;

@@ -37,6 +37,7 @@ use super::v1::{admin_tokens, config, events, explain, revocations, teams, token
         admin_tokens::create::handler,
         admin_tokens::revoke::handler,
         events::handler,
+        events::verify::handler,
         usage::handler,
         explain::handler,
         config::show::handler,

@@ -6,8 +6,8 @@
 //! Followers are told how far the log reaches and read it themselves, so none of them can hold up the ledger.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,15 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use uuid::{Builder, Uuid};
 
+use crate::catalog::{CurrentCatalog, Retention};
 use crate::domain::Timestamp;
-use crate::journal::{EventWriter, Metrics, Record, Records, Waited};
+use crate::journal::{EventWriter, Metrics, Queued, Record, Records, Waited};
 
 use super::now;
-use super::store::{EventStore, Group, Part, Wait};
+use super::store::{EventStore, Group, Part, StoreError, Wait};
 use super::usage::Summing;
+
+mod orphans; // requests whose end was never recorded
 
 /// The most events one group holds.
 const GROUP_MAX: usize = 1024;
@@ -51,6 +54,8 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct State {
+    /// Says how long events are kept.
+    catalog: OnceLock<Arc<CurrentCatalog>>,
     gives_up: AtomicBool,
     /// Records that were taken from the journal and are not durable yet.
     in_hand: AtomicUsize,
@@ -61,6 +66,11 @@ struct State {
 pub struct Unwritten(pub usize);
 
 impl Ledger {
+    /// Records an end for every request that the process before this one left without one.
+    pub(super) async fn close_orphans(store: &dyn EventStore) -> Result<(), StoreError> {
+        orphans::close(store).await
+    }
+
     /// Begins to drain `records` on a thread of its own.
     pub(super) fn start(
         store: Arc<dyn EventStore>,
@@ -96,6 +106,12 @@ impl Ledger {
     /// How far the log reaches. Closed when the ledger has ended.
     pub(super) fn tip(&self) -> &watch::Receiver<i64> {
         &self.tip
+    }
+
+    /// Where the operator's wishes about the log are from now on.
+    pub(super) fn obey(&self, catalog: Arc<CurrentCatalog>) {
+        // Said once, when the process starts.
+        let _ = self.state.catalog.set(catalog);
     }
 
     /// What is to see the last event before the ledger is finished.
@@ -134,7 +150,7 @@ struct Writer {
     state: Arc<State>,
     events: EventWriter,
     /// Records that were taken from the journal and are not durable yet.
-    taken: Vec<Record>,
+    taken: Vec<Queued>,
     /// The same, as events.
     group: Group,
     /// For the ids of one group.
@@ -157,7 +173,10 @@ impl Writer {
                 return self.abandon();
             }
             self.records.done(self.taken.len());
-            self.taken.clear();
+            for waiter in self.taken.drain(..).filter_map(|queued| queued.waiter) {
+                // Whoever waited may have given up.
+                let _ = waiter.send(());
+            }
             self.state.in_hand.store(0, Ordering::Relaxed);
             self.busy_at = Instant::now();
             self.tell.send_replace(self.group.next_seq() - 1);
@@ -176,8 +195,8 @@ impl Writer {
             match waited {
                 Waited::Closed => return false,
                 Waited::InVain => {}
-                Waited::Records => {
-                    if !dozes {
+                Waited::Records | Waited::Urgent => {
+                    if !dozes && waited != Waited::Urgent {
                         self.records.wait(GROUP_MAX, GROUP_WINDOW);
                     }
                     let taken = self.records.take(&mut self.taken, GROUP_MAX);
@@ -192,7 +211,8 @@ impl Writer {
         // Without new random bytes the old ones still tell events apart, by their time and place.
         let _ = getrandom::fill(&mut self.random[..self.taken.len() * RANDOM_BYTES]);
         self.group.begin(self.store.tip() + 1);
-        for (place, (record, random)) in self.taken.iter().zip(self.random.chunks_exact(RANDOM_BYTES)).enumerate() {
+        for (place, (queued, random)) in self.taken.iter().zip(self.random.chunks_exact(RANDOM_BYTES)).enumerate() {
+            let record = &queued.record;
             let seq = self.group.next_seq();
             let (time, part) = match record {
                 Record::Opened(opening) if opening.refusal.is_none() => {
@@ -212,9 +232,11 @@ impl Writer {
     /// Appends until the store has done it; false if it is to give up.
     fn append(&mut self) -> bool {
         let mut pause = RETRY_PAUSE_MIN;
+        let is_awaited = self.taken.iter().any(|queued| queued.waiter.is_some());
+        let wait = if is_awaited { Wait::Disk } else { Wait::Process };
         loop {
             let begun = Instant::now();
-            match self.store.append(&self.group, Wait::Process) {
+            match self.store.append(&self.group, wait) {
                 Ok(()) => {
                     self.metrics.journal_committed(begun.elapsed());
                     if std::mem::take(&mut self.is_failing) {
@@ -252,10 +274,14 @@ impl Writer {
             return;
         }
         self.tended_at = Instant::now();
-        if let Err(error) = self.store.tend(now())
-            && !std::mem::replace(&mut self.is_failing, true)
-        {
-            log::error!("failed to look after the event log: {error}");
+        let catalog = self.state.catalog.get();
+        let retention = catalog.map_or(Retention::default(), |catalog| catalog.load().settings.audit.retention);
+        match self.store.tend(now(), retention) {
+            Ok(removed) => self.metrics.events_removed(removed),
+            Err(error) if !std::mem::replace(&mut self.is_failing, true) => {
+                log::error!("failed to look after the event log: {error}");
+            }
+            Err(_) => {}
         }
     }
 

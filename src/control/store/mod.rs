@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::catalog::LastUse;
+use crate::catalog::{LastUse, Retention};
 use crate::domain::{KeyDigest, KeyKind, KeyStanding, Limits, Permissions, Timestamp, Verdict};
 use crate::journal::{Event, Phase};
 
 pub(crate) mod sqlite; // keys, teams, admin tokens and audit records: the embedded default
 pub(crate) mod segments; // the event log: files that are only ever appended to
 pub(crate) mod usage; // sums of usage, which are derived from the events
+
+use segments::Verification;
 
 /// The most items one page holds.
 pub(crate) const PAGE_MAX: usize = 1000;
@@ -105,10 +107,17 @@ pub(crate) trait EventStore: Send + Sync {
     fn tip(&self) -> i64;
 
     /// Does what is due from time to time. Called by the writer, at least once a second while there is anything to do.
-    fn tend(&self, now: Timestamp) -> Result<(), StoreError>;
+    /// Tells how many events `retention` removed since the last time.
+    fn tend(&self, now: Timestamp, retention: Retention) -> Result<u64, StoreError>;
+
+    /// The INPUT events whose requests were admitted and have no OUTPUT event yet.
+    fn open_requests(&self) -> Vec<i64>;
 
     /// Some of the events that are meant, with where to go on.
     async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError>;
+
+    /// Whether the log is still as it was written.
+    async fn verify(&self) -> Result<Verification, StoreError>;
 }
 
 /// What an append waits for.

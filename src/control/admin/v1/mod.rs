@@ -22,7 +22,7 @@ const LIMIT_MAX: usize = crate::control::store::PAGE_MAX;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Every path with what answers there. `openapi.rs` describes each; a test compares the two.
-pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 16] {
+pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 17] {
     [
         ("/tokens", get(tokens::list::handler).post(tokens::create::handler)),
         ("/tokens/{id}", get(tokens::show::handler).patch(tokens::update::handler).delete(tokens::revoke::handler)),
@@ -35,6 +35,7 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 16] {
         ("/admin-tokens", get(admin_tokens::list::handler).post(admin_tokens::create::handler)),
         ("/admin-tokens/{id}", axum::routing::delete(admin_tokens::revoke::handler)),
         ("/events", get(events::handler)),
+        ("/events/verify", get(events::verify::handler)),
         ("/usage", get(usage::handler)),
         ("/explain", get(explain::handler)),
         ("/config", get(config::show::handler)),

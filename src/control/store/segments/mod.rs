@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
+use crate::catalog::Retention;
 use crate::control::data_dir::DataDir;
 use crate::domain::Timestamp;
 
@@ -33,6 +34,9 @@ mod head; // how far the log reaches, kept apart from it
 mod writer; // appending, rotating, pruning
 mod recover; // what a process finds when it opens the log
 mod search; // reading back
+mod verify; // is the log still as it was written?
+
+pub use verify::{Fault, Verification};
 
 const FOLDER: &str = "events";
 /// What the event log was before it was made of segments.
@@ -47,14 +51,13 @@ const SEGMENT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Limits {
     /// A segment that has reached this size is followed by the next.
     pub(crate) segment_bytes: u64,
-    /// Segments whose events are all older are removed.
-    pub(crate) retention: Option<Duration>,
-    /// The oldest segments are removed when all together would become larger.
-    pub(crate) bytes_max: Option<u64>,
+    /// When the oldest segments are removed.
+    pub(crate) retention: Retention,
 }
 
 #[derive(Debug)]
 pub(crate) struct SegmentLog {
+    folder: PathBuf,
     writer: Mutex<Writer>,
     view: RwLock<View>,
     searches: Semaphore,
@@ -79,7 +82,13 @@ impl SegmentLog {
             );
         }
         let view = RwLock::new(View { segments: writer.segments().into(), tip: writer.tip() });
-        Ok(Self { writer: Mutex::new(writer), view, searches: Semaphore::new(SEARCHES_MAX), _data_dir: data_dir })
+        Ok(Self {
+            folder,
+            writer: Mutex::new(writer),
+            view,
+            searches: Semaphore::new(SEARCHES_MAX),
+            _data_dir: data_dir,
+        })
     }
 
     /// Shows readers what the writer has done.
@@ -105,12 +114,16 @@ impl EventStore for SegmentLog {
         self.view.read().tip
     }
 
-    fn tend(&self, now: Timestamp) -> Result<(), StoreError> {
+    fn tend(&self, now: Timestamp, retention: Retention) -> Result<u64, StoreError> {
         let mut writer = self.writer.lock();
-        if writer.tend(now)? {
+        if writer.tend(now, retention)? {
             self.show(&writer, true);
         }
-        Ok(())
+        Ok(writer.take_removed())
+    }
+
+    fn open_requests(&self) -> Vec<i64> {
+        self.writer.lock().open_requests()
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
@@ -120,6 +133,21 @@ impl EventStore for SegmentLog {
         let found = tokio::task::spawn_blocking(search).await.map_err(|broken| StoreError::Failed(broken.into()))?;
         Ok(found?)
     }
+
+    async fn verify(&self) -> Result<Verification, StoreError> {
+        let _place = self.searches.acquire().await.map_err(|closed| StoreError::Failed(closed.into()))?;
+        // The head first: the log only grows.
+        let head = head::read(&self.folder)?;
+        let view = self.view.read().clone();
+        let verify = move || verify::view(&view, head);
+        let found = tokio::task::spawn_blocking(verify).await.map_err(|broken| StoreError::Failed(broken.into()))?;
+        Ok(found?)
+    }
+}
+
+/// Verifies the log in the data directory of a gateway that does not run.
+pub(crate) fn verify_offline(data_dir: &Path) -> io::Result<Verification> {
+    verify::folder(&folder(data_dir))
 }
 
 impl Drop for SegmentLog {
@@ -131,15 +159,20 @@ impl Drop for SegmentLog {
 }
 
 impl Limits {
-    /// How long a segment is written to.
+    /// How long a segment is written to: an eighth of what is kept, so that what is removed is a small part of it.
     fn segment_age(&self) -> Duration {
-        self.retention.map_or(SEGMENT_AGE_MAX, |retention| SEGMENT_AGE_MAX.min(retention / 8))
+        self.retention.age.map_or(SEGMENT_AGE_MAX, |age| SEGMENT_AGE_MAX.min(age / 8))
+    }
+
+    /// At which size a segment is full.
+    fn segment_bytes(&self) -> u64 {
+        self.retention.bytes_max.map_or(self.segment_bytes, |bytes_max| self.segment_bytes.min(bytes_max / 8))
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { segment_bytes: 64 * 1024 * 1024, retention: None, bytes_max: None }
+        Self { segment_bytes: 64 * 1024 * 1024, retention: Retention::default() }
     }
 }
 

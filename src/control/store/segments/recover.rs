@@ -24,7 +24,6 @@ pub(super) struct Found {
     pub(super) end: End,
     /// Whether the last segment must be left as it is: it is damaged, or there is none.
     pub(super) is_sealed: bool,
-    pub(super) head: Option<Head>,
 }
 
 /// Where a log ends, and what is still open there.
@@ -32,6 +31,8 @@ pub(super) struct Found {
 pub(super) struct End {
     pub(super) tip: i64,
     pub(super) chain: Chain,
+    /// The seal of the last event, which may be followed by a header.
+    pub(super) event_chain: Chain,
     /// The latest time of all events.
     pub(super) newest: Timestamp,
     /// The numbers of the INPUT events whose requests were admitted and have no OUTPUT event yet. Each of them held a
@@ -56,9 +57,15 @@ pub(super) fn find(folder: &Path) -> io::Result<Found> {
         remove_pruned(&mut segments, pruned)?;
     }
     let Some(last) = segments.last() else {
-        let start = End { tip: 0, chain: Chain::START, newest: Timestamp::default(), open: BTreeSet::new() };
+        let start = End {
+            tip: 0,
+            chain: Chain::START,
+            event_chain: Chain::START,
+            newest: Timestamp::default(),
+            open: BTreeSet::new(),
+        };
         let end = missed(start, head);
-        return Ok(Found { segments, end, is_sealed: true, head });
+        return Ok(Found { segments, end, is_sealed: true });
     };
     let (end, is_damaged) = read_to_end(last)?;
     let reaches_head = head.is_none_or(|head| head.seq <= end.tip);
@@ -71,13 +78,13 @@ pub(super) fn find(folder: &Path) -> io::Result<Found> {
         );
     }
     let end = missed(end, head);
-    Ok(Found { segments, end, is_sealed: is_damaged || !reaches_head, head })
+    Ok(Found { segments, end, is_sealed: is_damaged || !reaches_head })
 }
 
 /// Where a log goes on that has lost its end: after everything it is known to have held.
 fn missed(end: End, head: Option<Head>) -> End {
     match head {
-        Some(head) if head.seq > end.tip => End { tip: head.seq, chain: head.chain, ..end },
+        Some(head) if head.seq > end.tip => End { tip: head.seq, chain: head.chain, event_chain: head.chain, ..end },
         _ => end,
     }
 }
@@ -124,6 +131,7 @@ fn read_to_end(segment: &Segment) -> io::Result<(End, bool)> {
     let mut end = End {
         tip: header.first_seq - 1,
         chain: header.previous,
+        event_chain: header.previous,
         newest: header.newest,
         open: header.open.iter().copied().collect(),
     };
@@ -136,7 +144,10 @@ fn read_to_end(segment: &Segment) -> io::Result<(End, bool)> {
             continue;
         }
         match (line::seq_of(line), serde_json::from_slice::<Row>(line)) {
-            (Some(seq), Ok(row)) => end.take(seq, &row),
+            (Some(seq), Ok(row)) => {
+                end.event_chain = end.chain;
+                end.take(seq, &row);
+            }
             _ => is_damaged = true,
         }
     }

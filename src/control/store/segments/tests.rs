@@ -5,6 +5,8 @@ use tempfile::TempDir;
 
 use crate::control::store::conformance::{self, append, event, group};
 use crate::control::store::{EventFilter, EventOrder};
+use crate::domain::Ended;
+use crate::journal::{Event, Phase};
 
 use super::*;
 
@@ -117,4 +119,89 @@ async fn a_log_that_was_changed_or_cut_off_is_left_as_it_is_and_continued() {
         fs::write(file, &whole).unwrap();
         drop(open(&dir));
     }
+}
+
+#[tokio::test]
+async fn what_was_changed_removed_or_put_in_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for first in [1, 101, 201] {
+        append(&open_with(&dir, small(60)), &mut (first..first + 100).map(event).collect::<Vec<_>>());
+    }
+    let verify = || verify_offline(dir.path()).unwrap();
+    let whole = verify();
+    assert_eq!((&whole.faults[..], whole.events, whole.last_seq, whole.segments), (&[][..], 300, Some(300), 3));
+    let [_, file, last] = &files(&dir)[..] else { panic!() };
+    let text = fs::read_to_string(file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    // The header, then events 101 and on.
+    let without = |at: usize| [&lines[..at], &lines[at + 1..]].concat().join("\n") + "\n";
+    let twice = [&lines[..=9], &lines[9..]].concat().join("\n") + "\n";
+    for (damaged, line, seq, what) in [
+        (text.replacen("\"request_bytes\":10", "\"request_bytes\":11", 1), 2, 101, "does not agree with its seal"),
+        (without(5), 6, 105, "event 105 is missing"),
+        (without(100), 1, 200, "event 200 is missing"),
+        (twice, 11, 110, "event 109 stands here once more"),
+    ] {
+        fs::write(file, damaged).unwrap();
+        let found = verify();
+        assert_eq!((found.faults[0].line, found.faults[0].seq), (line, seq), "{:?}", found.faults);
+        assert!(found.faults[0].what.contains(what), "{:?}", found.faults);
+    }
+    fs::write(file, &text).unwrap();
+    let tail = fs::read_to_string(last).unwrap();
+    fs::write(last, tail.lines().take(51).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    assert!(verify().faults[0].what.contains("events up to 300 were recorded, but the log ends with 250"));
+    fs::remove_file(last).unwrap();
+    assert!(verify().faults[0].what.contains("the log ends with 200"));
+    fs::write(last, tail).unwrap();
+    fs::remove_file(&files(&dir)[0]).unwrap();
+    assert!(verify().faults[0].what.contains("events 1 to 100 are missing"));
+}
+
+#[tokio::test]
+async fn retention_removes_whole_segments_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open_with(&dir, small(9));
+    let second = Duration::from_secs(1);
+    let start = Timestamp::from_micros(1_705_314_612_000_000);
+    let at = |number: u64| start.saturating_add(second * number as u32);
+    for first in [0, 10, 20, 30] {
+        let times = first..first + 10;
+        append(&log, &mut times.map(|number| event(at(number).as_micros())).collect::<Vec<_>>());
+    }
+    assert_eq!(files(&dir).len(), 4);
+    let hour = Duration::from_secs(3600);
+    let kept = Retention { age: Some(hour), bytes_max: None };
+    assert_eq!(log.tend(at(15).saturating_add(hour), kept).unwrap(), 10);
+    assert_eq!(log.verify().await.unwrap().faults, []);
+    let bytes = |log: &SegmentLog| log.view.read().segments.iter().map(|segment| segment.bytes()).sum::<u64>();
+    let bytes_max = bytes(&log) * 2 / 3;
+    let removed = log.tend(at(20), Retention { age: None, bytes_max: Some(bytes_max) }).unwrap();
+    assert!(removed >= 10 && bytes(&log) <= bytes_max, "{removed}");
+    let found = log.verify().await.unwrap();
+    assert_eq!(
+        (&found.faults[..], found.first_seq, found.pruned_through),
+        (&[][..], Some(11 + removed as i64), 10 + removed as i64)
+    );
+    log.tend(at(40).saturating_add(hour), kept).unwrap();
+    append(&log, &mut [event(1)]);
+    drop(log);
+    let log = open(&dir);
+    assert_eq!((log.tip(), files(&dir).len()), (41, 1));
+    assert_eq!(log.verify().await.unwrap().faults, []);
+}
+
+#[tokio::test]
+async fn what_is_open_at_the_end_is_known_from_the_last_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    for first in (1..100).step_by(10) {
+        let log = open_with(&dir, small(9));
+        let mut events: Vec<_> = (first..first + 10).map(event).collect();
+        let ended =
+            Event { phase: Phase::Output, input_seq: Some(first), ended: Some(Ended::Complete), ..event(first) };
+        events[9] = ended;
+        append(&log, &mut events);
+    }
+    let open: Vec<i64> = (1..=100).filter(|seq| seq % 10 > 1).collect();
+    assert_eq!(open_with(&dir, small(9)).open_requests(), open);
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::catalog::Retention;
 use crate::control::store::{Group, Part, Wait};
 use crate::domain::Timestamp;
 
@@ -36,11 +37,13 @@ pub(super) struct Writer {
     is_torn: bool,
     /// The lines of the group in hand.
     lines: Vec<u8>,
+    /// How many events retention removed since somebody asked.
+    removed: u64,
 }
 
 impl Writer {
     pub(super) fn start(folder: &Path, limits: Limits, found: Found, now: Timestamp) -> io::Result<Self> {
-        let Found { mut segments, mut end, is_sealed, head } = found;
+        let Found { mut segments, mut end, is_sealed } = found;
         let (file, bytes) = match segments.last().filter(|_| !is_sealed) {
             Some(last) => (OpenOptions::new().write(true).open(&last.path)?, last.bytes()),
             None => {
@@ -52,6 +55,9 @@ impl Writer {
             }
         };
         let head_file = HeadFile::open(folder)?;
+        // From the first moment on, so that a log without one is a fault.
+        let present = Head { seq: end.tip, chain: end.event_chain };
+        head_file.write(present)?;
         let synced_at = Instant::now();
         let folder = folder.into();
         Ok(Self {
@@ -62,15 +68,30 @@ impl Writer {
             bytes,
             end,
             head_file,
-            head,
+            head: Some(present),
             synced_at,
             is_torn: false,
             lines: Vec::new(),
+            removed: 0,
         })
     }
 
     pub(super) fn tip(&self) -> i64 {
         self.end.tip
+    }
+
+    /// The first event that is left.
+    fn first_seq(&self) -> i64 {
+        self.segments.first().map_or(1, |first| first.header.first_seq)
+    }
+
+    /// How many events retention removed since the last time.
+    pub(super) fn take_removed(&mut self) -> u64 {
+        std::mem::take(&mut self.removed)
+    }
+
+    pub(super) fn open_requests(&self) -> Vec<i64> {
+        self.end.open.iter().copied().collect()
     }
 
     pub(super) fn segments(&self) -> &[Arc<Segment>] {
@@ -87,7 +108,7 @@ impl Writer {
             let (first, tip) = (group.first_seq, self.end.tip);
             return Err(io::Error::other(format!("a group begins with event {first}, but the log ends with {tip}")));
         }
-        let is_new = self.bytes >= self.limits.segment_bytes;
+        let is_new = self.bytes >= self.limits.segment_bytes();
         if is_new {
             self.rotate(now)?;
         }
@@ -96,6 +117,7 @@ impl Writer {
         self.bytes += self.lines.len() as u64;
         self.end.tip = last;
         self.end.chain = chain;
+        self.end.event_chain = chain;
         for (seq, row) in (group.first_seq..).zip(&group.rows) {
             self.end.newest = self.end.newest.max(row.time);
             match row.part {
@@ -137,8 +159,9 @@ impl Writer {
     }
 
     /// Does what is due; true if segments came or went.
-    pub(super) fn tend(&mut self, now: Timestamp) -> io::Result<bool> {
-        let written = Head { seq: self.end.tip, chain: self.end.chain };
+    pub(super) fn tend(&mut self, now: Timestamp, retention: Retention) -> io::Result<bool> {
+        self.limits.retention = retention;
+        let written = Head { seq: self.end.tip, chain: self.end.event_chain };
         if self.head != Some(written) && self.synced_at.elapsed() >= SYNC_PERIOD {
             self.sync()?;
         }
@@ -157,7 +180,7 @@ impl Writer {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.synced_at = Instant::now();
         self.file.sync_data()?;
-        let head = Head { seq: self.end.tip, chain: self.end.chain };
+        let head = Head { seq: self.end.tip, chain: self.end.event_chain };
         self.head_file.write(head)?;
         self.head = Some(head);
         Ok(())
@@ -182,11 +205,13 @@ impl Writer {
         self.end = end;
         self.segments.push(segment);
         let before = self.segments.len();
+        let first_before = self.first_seq();
         if let Err(error) = recover::remove_pruned(&mut self.segments, through) {
             // The next start tries again.
             log::error!("failed to remove old segments of the event log: {error}");
         }
         let removed = before - self.segments.len();
+        self.removed += (self.first_seq() - first_before).unsigned_abs();
         if removed > 0 {
             log::info!("events up to {through} have been removed from the log by its retention ({removed} segments)");
         }
@@ -195,7 +220,7 @@ impl Writer {
 
     /// Up to which event the log may forget: whole segments that are too old, or too many.
     fn expired(&self, now: Timestamp) -> i64 {
-        let keep_from = self.limits.retention.map(|retention| now.saturating_sub(retention));
+        let keep_from = self.limits.retention.age.map(|retention| now.saturating_sub(retention));
         let mut total: u64 = self.segments.iter().map(|segment| segment.bytes()).sum();
         let mut through = self.segments.last().map_or(0, |last| last.header.pruned_through);
         let after = self.segments.iter().skip(1).map(|next| (next.header.first_seq, next.header.newest));
@@ -203,7 +228,8 @@ impl Writer {
         for (segment, (next_seq, newest)) in self.segments.iter().zip(after) {
             let is_empty = next_seq == segment.header.first_seq;
             let is_old = keep_from.is_some_and(|from| newest < from);
-            let is_much = self.limits.bytes_max.is_some_and(|most| total + self.limits.segment_bytes > most);
+            let is_much =
+                self.limits.retention.bytes_max.is_some_and(|most| total + self.limits.segment_bytes() > most);
             if is_empty || !is_old && !is_much {
                 break;
             }

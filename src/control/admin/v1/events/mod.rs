@@ -15,6 +15,7 @@ use crate::domain::{Timestamp, Verdict};
 use crate::journal::Phase;
 
 pub mod list;
+pub mod verify;
 mod follow;
 
 #[derive(Debug, Deserialize, IntoParams)]
