@@ -10,13 +10,17 @@ use crate::protocol::meter::{Metered, OpenCalls, Reading};
 
 use super::usage::{self, Usage};
 
+mod alike; // a chunk that differs from the one before in its text alone
 mod ending; // how a cut stream ends
+
+use alike::Alike;
 
 /// Follows a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) calls: OpenCalls,
     pub(crate) frame: Frame,
+    alike: Alike,
 }
 
 /// What all chunks of a stream have in common, and how far its choices have come, as bits like [`OpenCalls`].
@@ -40,10 +44,20 @@ impl Reader {
     }
 
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) -> Reading {
+        if let Some((text_weight, reading)) = self.alike.read(data) {
+            self.alike.hit();
+            metered.text_weight = metered.text_weight.saturating_add(text_weight);
+            return reading;
+        }
+        self.alike.forget();
         if data.trim_ascii() == b"[DONE]" {
             metered.complete();
             return Reading::Ordinary;
         }
+        self.parse(data, metered)
+    }
+
+    fn parse(&mut self, data: &[u8], metered: &mut Metered) -> Reading {
         let Ok(chunk) = serde_json::from_slice::<Answer<'_>>(data) else { return Reading::Ordinary };
         let choices = &chunk.choices.all;
         self.calls.open(choices.calling);
@@ -52,7 +66,7 @@ impl Reader {
         metered.is_tool_call_open = self.calls.any();
         metered.text_weight = metered.text_weight.saturating_add(choices.text_weight);
         let is_alone = chunk.choices.length == Some(0);
-        match chunk.usage {
+        let reading = match chunk.usage {
             Some(usage) if usage.get() == "null" => {
                 chunk.note(metered);
                 range_in(data, usage.get().as_bytes()).map_or(Reading::Ordinary, Reading::NullUsage)
@@ -65,7 +79,11 @@ impl Reader {
                 chunk.note(metered);
                 Reading::Ordinary
             }
+        };
+        if self.frame.is_known() && chunk.is_text_alone(&reading) {
+            self.alike.remember(data, choices.text_weight, &reading);
         }
+        reading
     }
 }
 
@@ -161,7 +179,7 @@ struct Calls(u64);
 
 impl Frame {
     fn note(&mut self, choices: &Choices, data: &[u8]) {
-        if self.id.is_none() && self.heads_read < HEADS_MAX {
+        if !self.is_known() {
             self.heads_read += 1;
             self.read_head(data);
         }
@@ -170,10 +188,24 @@ impl Frame {
         self.texts |= choices.texts;
     }
 
+    /// No more is looked for in the chunks to come.
+    fn is_known(&self) -> bool {
+        self.id.is_some() || self.heads_read >= HEADS_MAX
+    }
+
     fn read_head(&mut self, chunk: &[u8]) {
         let Ok(Head { id: Text(id), created }) = serde_json::from_slice(chunk) else { return };
         self.id = id.filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()));
         self.created = created.0;
+    }
+}
+
+impl Answer<'_> {
+    /// It has a piece of text for the user, and nothing else that a chunk before it had not.
+    fn is_text_alone(&self, reading: &Reading) -> bool {
+        let Choices { calling, finished, texts, .. } = self.choices.all;
+        let has_figures = self.usage.is_some() && !matches!(reading, Reading::NullUsage(_));
+        texts != 0 && calling == 0 && finished == 0 && !has_figures && !self.error.0
     }
 }
 
