@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs one k6 scenario of loadtest/k6 against a gateway before the mock provider, both started for it on loopback and
-# stopped afterwards: loadtest/run.sh smoke|steady|streaming|spike|soak|revocation|overload
+# stopped afterwards: loadtest/run.sh smoke|steady|streaming|spike|soak|revocation|
+# overload|budget_race
 #
 # DURATION, RATE and VUS in the environment make a scenario longer or harder. Exit code 0 if all thresholds were met.
 # The figures go to target/loadtest/SCENARIO.txt and .json.
@@ -27,7 +28,9 @@ fi
 
 start_mock --tokens 100000 --interval 20ms
 start_gateway gateway loadtest/conf/governed.yaml
-made=$("$kt" keys create --data-dir "$gateway_data" --name load --json)
+budget=()
+[ "$scenario" = budget_race ] && budget=(--budget 0.01usd/total)
+made=$("$kt" keys create --data-dir "$gateway_data" --name load "${budget[@]}" --json)
 member() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" <<<"$made" | head -1; }
 before=$("$load" memory "$gateway_pid")
 
