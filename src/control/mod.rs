@@ -47,7 +47,7 @@ use publish::Publisher;
 use store::segments::{self, SegmentLog};
 use store::sqlite::{SqliteStore, SqliteUsage};
 use store::{Actor, AdminRole, AdminToken, Audit, EventStore, KeyStore};
-use usage::Usage;
+use usage::{Fresh, Usage};
 
 /// What the operator can set about the control plane.
 #[derive(Clone, Debug)]
@@ -121,10 +121,11 @@ impl Control {
         let events = SegmentLog::open(data_dir.clone(), segments::Limits::default()).map_err(in_store)?;
         let events: Arc<dyn EventStore> = Arc::new(events);
         Ledger::close_orphans(&*events).await.map_err(in_store)?;
-        let ledger = Ledger::start(events.clone(), records, metrics.clone(), &settings.gateway);
+        let fresh = Arc::new(Fresh::default());
+        let ledger = Ledger::start(events.clone(), fresh.clone(), records, metrics.clone(), &settings.gateway);
         let mut ledger = ledger.map_err(OpenError::Thread)?;
         let sums = Arc::new(SqliteUsage::open(data_dir.clone()).map_err(in_store)?);
-        let usage = Usage::start(sums, events.clone(), ledger.tip().clone()).await;
+        let usage = Usage::start(sums, events.clone(), fresh, ledger.tip().clone()).await;
         let (usage, summing) = usage.map_err(in_store)?;
         ledger.sum(summing);
         let publisher = Publisher::compile(&*store, reading.configured.clone(), metrics.clone(), now());

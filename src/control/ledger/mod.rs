@@ -21,7 +21,7 @@ use crate::journal::{EventWriter, Metrics, Queued, Record, Records, Waited};
 
 use super::now;
 use super::store::{EventStore, Group, Part, StoreError, Wait};
-use super::usage::Summing;
+use super::usage::{Fresh, Summing};
 
 mod orphans; // requests whose end was never recorded
 
@@ -74,6 +74,7 @@ impl Ledger {
     /// Begins to drain `records` on a thread of its own.
     pub(super) fn start(
         store: Arc<dyn EventStore>,
+        fresh: Arc<Fresh>,
         records: Records,
         metrics: Arc<Metrics>,
         gateway: &str,
@@ -83,6 +84,7 @@ impl Ledger {
         let state = Arc::new(State::default());
         let writer = Writer {
             store,
+            fresh,
             records,
             metrics,
             tell,
@@ -90,6 +92,7 @@ impl Ledger {
             events: EventWriter::new(gateway),
             taken: Vec::with_capacity(GROUP_MAX),
             group: Group::default(),
+            ids: Vec::with_capacity(GROUP_MAX),
             random: vec![0; GROUP_MAX * RANDOM_BYTES],
             busy_at: Instant::now(),
             tended_at: Instant::now(),
@@ -144,6 +147,8 @@ impl Ledger {
 
 struct Writer {
     store: Arc<dyn EventStore>,
+    /// Sums what is in the log.
+    fresh: Arc<Fresh>,
     records: Records,
     metrics: Arc<Metrics>,
     tell: watch::Sender<i64>,
@@ -153,6 +158,8 @@ struct Writer {
     taken: Vec<Queued>,
     /// The same, as events.
     group: Group,
+    /// The events' ids.
+    ids: Vec<Uuid>,
     /// For the ids of one group.
     random: Vec<u8>,
     /// When there was something to write.
@@ -172,6 +179,8 @@ impl Writer {
             if !self.append() {
                 return self.abandon();
             }
+            let written = self.taken.iter().map(|queued| &queued.record).zip(self.ids.iter().copied());
+            self.fresh.add(self.group.first_seq, written);
             self.records.done(self.taken.len());
             for waiter in self.taken.drain(..).filter_map(|queued| queued.waiter) {
                 // Whoever waited may have given up.
@@ -211,6 +220,7 @@ impl Writer {
         // Without new random bytes the old ones still tell events apart, by their time and place.
         let _ = getrandom::fill(&mut self.random[..self.taken.len() * RANDOM_BYTES]);
         self.group.begin(self.store.tip() + 1);
+        self.ids.clear();
         for (place, (queued, random)) in self.taken.iter().zip(self.random.chunks_exact(RANDOM_BYTES)).enumerate() {
             let record = &queued.record;
             let seq = self.group.next_seq();
@@ -224,7 +234,9 @@ impl Writer {
                     (closing.time, closing.opening.number.get().map_or(Part::Whole, Part::Closes))
                 }
             };
-            self.events.write(record, id(time, place, random), seq, &mut self.group.json);
+            let id = id(time, place, random);
+            self.events.write(record, id, seq, &mut self.group.json);
+            self.ids.push(id);
             self.group.add(time, part);
         }
     }

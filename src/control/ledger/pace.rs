@@ -85,7 +85,7 @@ async fn how_many_events_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new("test", 10).unwrap());
     let (journal, records) = Journal::new(65_536, metrics.clone());
-    let ledger = Ledger::start(log(dir.path()), records, metrics, "edge-1").unwrap();
+    let ledger = Ledger::start(log(dir.path()), Arc::default(), records, metrics, "edge-1").unwrap();
     let begun = Instant::now();
     let writing = thread::spawn(move || {
         for number in 0..EVENTS / 2 {

@@ -54,7 +54,7 @@ fn started(capacity: usize) -> (Arc<Flaky>, Journal, Ledger) {
     let metrics = Arc::new(Metrics::new("test", 10).unwrap());
     let (journal, records) = Journal::new(capacity, metrics.clone());
     let store = Arc::new(Flaky::default());
-    let ledger = Ledger::start(store.clone(), records, metrics, "edge-1").unwrap();
+    let ledger = Ledger::start(store.clone(), Arc::default(), records, metrics, "edge-1").unwrap();
     (store, journal, ledger)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The event log is the truth, the sums are derived from it: each is stored together with the number of the last
 //! event that is part of it, so that they are never less nor more than what the events say, whenever the process
-//! ends. New events are read from the log, as followers read it, and stored once a second. Whoever asks gets everything
-//! that was durable when they asked.
+//! ends. The ledger hands over the sums of what it has just written; whatever it did not is read from the log, as followers
+//! read it. Sums are stored once a second, and whoever asks gets everything that was durable when they asked.
 //!
 //! Sums of quarter-hours are joined to days after [`QUARTERS_KEPT`] and forgotten after [`DAYS_KEPT`], so that they
 //! outlive the events and still end somewhere.
@@ -17,15 +17,20 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::domain::Timestamp;
-use crate::journal::Event;
 
 use super::store::usage::{
     Batch, Checkpoint, DAY_SECONDS, Dimension, QUARTER_SECONDS, SumQuery, SumRow, Sums, UsageStore,
 };
 use super::store::{EventFilter, EventOrder, EventPage, EventQuery, EventStore, StoreError, StoredEvent};
 
+mod fresh; // what the ledger has just written
+mod row; // what sums take from an event
 mod tally; // one event's part in the sums
 
+pub(super) use fresh::Fresh;
+
+use fresh::Next;
+use row::Row;
 use tally::Tally;
 
 /// How long sums are kept by the quarter-hour: longer than the longest month, so that a month's budget can be
@@ -76,11 +81,12 @@ impl Usage {
     pub(super) async fn start(
         store: Arc<dyn UsageStore>,
         events: Arc<dyn EventStore>,
+        fresh: Arc<Fresh>,
         tip: watch::Receiver<i64>,
     ) -> Result<(Self, Summing), StoreError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopped) = oneshot::channel();
-        let mut roller = Roller::open(store.clone(), events).await?;
+        let mut roller = Roller::open(store.clone(), events, fresh).await?;
         roller.settle().await?;
         let running = tokio::spawn(roller.run(tip, asked, stopped));
         Ok((Self { store, asks }, Summing { stop, running }))
@@ -147,6 +153,7 @@ impl Usage {
 struct Roller {
     store: Arc<dyn UsageStore>,
     events: Arc<dyn EventStore>,
+    fresh: Arc<Fresh>,
     tally: Tally,
     /// What is on its way into the store, and stays until it is there.
     unstored: Option<Arc<Batch>>,
@@ -160,12 +167,19 @@ struct Roller {
 
 impl Roller {
     /// Begins where the sums end, if the log is still the one they were made from.
-    async fn open(store: Arc<dyn UsageStore>, events: Arc<dyn EventStore>) -> Result<Self, StoreError> {
+    async fn open(
+        store: Arc<dyn UsageStore>,
+        events: Arc<dyn EventStore>,
+        fresh: Arc<Fresh>,
+    ) -> Result<Self, StoreError> {
         let progress = store.progress().await?;
+        let known = store.models().await?;
+        fresh.models(|models| models.extend(known));
         let mut roller = Self {
-            tally: Tally::new(store.models().await?),
             store,
             events,
+            fresh,
+            tally: Tally::default(),
             unstored: None,
             seq: 0,
             last: None,
@@ -184,20 +198,18 @@ impl Roller {
     /// Whether the log still has what was summed last or, if it begins later, may have had it.
     async fn is_in_log(&self, through: Checkpoint) -> Result<bool, StoreError> {
         let at = self.page(through.seq - 1, 1).await?.events.pop();
-        Ok(at.is_some_and(|found| {
-            found.seq > through.seq || read(&found).is_some_and(|event| event.id == through.event)
-        }))
+        Ok(at.is_some_and(|found| found.seq > through.seq || read(&found).is_some_and(|row| row.id == through.event)))
     }
 
     /// The log lost its end, as it may in a power cut, or is another one: what it covers is summed again, and
     /// what is older than it stays.
     async fn restart(&mut self, days_before: Timestamp) -> Result<(), StoreError> {
-        let first = self.page(0, 1).await?.events.pop().and_then(|first| read(&first));
-        let from = first.map(|first| {
-            let seconds = if first.time < days_before { DAY_SECONDS } else { QUARTER_SECONDS };
+        let first = self.page(0, 1).await?.events.pop();
+        let from = first.as_ref().and_then(|first| Some((first.seq, read(first)?.time))).map(|(seq, time)| {
+            let seconds = if time < days_before { DAY_SECONDS } else { QUARTER_SECONDS };
             // Events that were removed from the log may be part of the first sums it covers.
-            let is_whole = first.seq == 1;
-            begin(first.time, seconds).saturating_add(Duration::from_secs(if is_whole { 0 } else { seconds as u64 }))
+            let is_whole = seq == 1;
+            begin(time, seconds).saturating_add(Duration::from_secs(if is_whole { 0 } else { seconds as u64 }))
         });
         log::warn!("the event log does not go on from where usage was summed: it is summed again as far as it reaches");
         self.store.restart(from).await?;
@@ -253,34 +265,23 @@ impl Roller {
         }
     }
 
-    fn count(&mut self, seq: i64, event: &Event) {
-        let quarter = begin(event.time, QUARTER_SECONDS);
-        if quarter >= self.kept_before {
-            self.tally.take(quarter, event);
-        }
-        self.seq = seq;
-        self.last = Some(Checkpoint { seq, event: event.id });
-    }
-
     /// Makes everything that is in the log part of the stored sums.
     async fn settle(&mut self) -> Result<(), StoreError> {
         let tip = self.events.tip();
-        let begun = Instant::now();
-        let mut told = begun;
+        let mut told = Instant::now();
         while self.seq < tip {
-            let page = self.page(self.seq, PAGE).await?;
-            for stored in &page.events {
-                match read(stored) {
-                    Some(event) => self.count(stored.seq, &event),
-                    None => self.seq = stored.seq,
-                }
-            }
-            if page.reached <= self.seq && page.events.is_empty() {
-                break;
-            }
-            self.seq = page.reached;
             if self.tally.len() >= HELD_MAX {
                 self.store_sums().await?;
+            }
+            match self.fresh.after(self.seq) {
+                Next::Run(run) => {
+                    self.tally.add(run.tally);
+                    self.seq = run.through.seq;
+                    self.last = Some(run.through);
+                }
+                Next::After(seq) if self.read(seq.min(tip)).await? => {}
+                Next::Nothing if self.read(tip).await? => {}
+                Next::After(_) | Next::Nothing => break,
             }
             if told.elapsed() > TELL_EVERY {
                 told = Instant::now();
@@ -290,10 +291,26 @@ impl Roller {
         self.store_sums().await
     }
 
+    /// Sums the next events of the log, but none after `through`; false if the log has none.
+    async fn read(&mut self, through: i64) -> Result<bool, StoreError> {
+        let limit = usize::try_from(through - self.seq).unwrap_or(PAGE).min(PAGE);
+        let page = self.page(self.seq, limit).await?;
+        self.fresh.models(|models| {
+            for (seq, row) in page.events.iter().filter_map(|stored| Some((stored.seq, read(stored)?))) {
+                self.tally.take(&row, models);
+                self.last = Some(Checkpoint { seq, event: row.id });
+            }
+        });
+        let goes_on = page.reached > self.seq || !page.events.is_empty();
+        self.seq = page.reached;
+        Ok(goes_on)
+    }
+
     async fn store_sums(&mut self) -> Result<(), StoreError> {
         loop {
             if self.unstored.is_none() {
                 let Some(through) = self.last.take() else { return Ok(()) };
+                self.tally.forget_before(self.kept_before);
                 let (sums, names) = self.tally.take_all();
                 self.unstored = Some(Arc::new(Batch { through, sums, names }));
             }
@@ -321,7 +338,7 @@ async fn ended(tip: &mut watch::Receiver<i64>) {
     while tip.changed().await.is_ok() {}
 }
 
-fn read(stored: &StoredEvent) -> Option<Event> {
+fn read(stored: &StoredEvent) -> Option<Row<'_>> {
     let read = serde_json::from_str(stored.json.get());
     read.inspect_err(|error| {
         log::error!("event {} cannot be read, and is no part of the sums of usage: {error}", stored.seq);

@@ -1,10 +1,14 @@
 //! One event's part in the sums.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::control::store::usage::{Series, Sums};
+use crate::control::store::usage::{QUARTER_SECONDS, Series, Sums};
 use crate::domain::{Timestamp, UsageSource, undated};
-use crate::journal::{Event, Phase};
+use crate::journal::Phase;
+
+use super::begin;
+use super::row::Row;
 
 /// Models that are told apart; further ones are summed as [`OTHER`]. Callers choose the names.
 const MODELS_MAX: usize = 2000;
@@ -16,68 +20,81 @@ pub(super) struct Tally {
     sums: BTreeMap<(i64, Series), Sums>,
     /// What keys were last called, by id.
     names: HashMap<String, String>,
-    /// Every model there are sums for.
-    models: HashSet<String>,
 }
 
 impl Tally {
-    pub(super) fn new(models: impl IntoIterator<Item = String>) -> Self {
-        Self { models: models.into_iter().collect(), ..Self::default() }
-    }
-
     /// How many sums there are.
     pub(super) fn len(&self) -> usize {
         self.sums.len()
     }
 
-    /// Adds an event of the quarter-hour that begins at `quarter`.
-    pub(super) fn take(&mut self, quarter: Timestamp, event: &Event) {
-        let Some(sums) = sums(event) else { return };
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    /// Adds an event to its quarter-hour. `models` are those that have sums already.
+    pub(super) fn take(&mut self, row: &Row<'_>, models: &mut HashSet<String>) {
+        let Some(sums) = sums(row) else { return };
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
         let series = Series {
-            key: event.key.id.clone(),
-            team: text(&event.team),
-            organization: event.organization.clone(),
-            provider: text(&event.provider),
-            model: self.model(event, &sums),
+            key: row.key.id.to_string(),
+            team: text(&row.team),
+            organization: row.organization.to_string(),
+            provider: text(&row.provider),
+            model: model(row, &sums, models),
         };
-        self.sums.entry((quarter.as_micros() / 1_000_000, series)).or_default().add(&sums);
-        if self.names.get(&event.key.id) != Some(&event.key.name) {
-            self.names.insert(event.key.id.clone(), event.key.name.clone());
+        let quarter = begin(row.time, QUARTER_SECONDS).as_micros() / 1_000_000;
+        self.sums.entry((quarter, series)).or_default().add(&sums);
+        if self.names.get(&*row.key.id).is_none_or(|name| *name != row.key.name) {
+            self.names.insert(row.key.id.to_string(), row.key.name.to_string());
         }
+    }
+
+    /// Adds what is younger than another tally.
+    pub(super) fn add(&mut self, younger: Self) {
+        if self.sums.is_empty() {
+            *self = younger;
+            return;
+        }
+        for (cell, sums) in younger.sums {
+            self.sums.entry(cell).or_default().add(&sums);
+        }
+        self.names.extend(younger.names);
+    }
+
+    /// Forgets what is of quarter-hours before this time.
+    pub(super) fn forget_before(&mut self, time: Timestamp) {
+        let seconds = time.as_micros() / 1_000_000;
+        self.sums.retain(|(quarter, _), _| *quarter >= seconds);
     }
 
     /// Everything so far, of which nothing stays.
     pub(super) fn take_all(&mut self) -> (BTreeMap<(i64, Series), Sums>, HashMap<String, String>) {
         (std::mem::take(&mut self.sums), std::mem::take(&mut self.names))
     }
+}
 
-    /// The model that answered, without its release date. Only what used tokens has one, because any text can be
-    /// asked for.
-    fn model(&mut self, event: &Event, sums: &Sums) -> String {
-        let named = event.model_served.as_deref().or(event.model_requested.as_deref()).unwrap_or_default();
-        if sums.input == 0 && sums.output == 0 {
-            return String::new();
-        }
-        let model = undated(named).unwrap_or(named);
-        if !self.models.contains(model) {
-            if self.models.len() >= MODELS_MAX {
-                return OTHER.into();
-            }
-            self.models.insert(model.into());
-        }
-        model.into()
+/// The model that answered, without its release date. Only what used tokens has one, because any text can be
+/// asked for.
+fn model(row: &Row<'_>, sums: &Sums, models: &mut HashSet<String>) -> String {
+    let named = row.model_served.as_deref().or(row.model_requested.as_deref()).unwrap_or_default();
+    if sums.input == 0 && sums.output == 0 {
+        return String::new();
     }
+    let model = undated(named).unwrap_or(named);
+    if !models.contains(model) {
+        if models.len() >= MODELS_MAX {
+            return OTHER.into();
+        }
+        models.insert(model.into());
+    }
+    model.into()
 }
 
 /// What an event says was used; nothing if it only says that a request was admitted.
-fn sums(event: &Event) -> Option<Sums> {
-    let refused = event.phase == Phase::Input && event.status.is_some();
+fn sums(row: &Row<'_>) -> Option<Sums> {
+    let refused = row.phase == Phase::Input && row.status.is_some();
     if refused {
         return Some(Sums { refused: 1, ..Sums::default() });
     }
-    let usage = event.usage.filter(|_| event.phase == Phase::Output)?;
-    let cost = event.cost_nano_usd;
+    let usage = row.usage.filter(|_| row.phase == Phase::Output)?;
+    let cost = row.cost_nano_usd;
     let is_estimated = usage.source == UsageSource::Estimated;
     Some(Sums {
         requests: 1,

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -7,13 +8,13 @@ use tempfile::TempDir;
 
 use crate::catalog::Retention;
 use crate::control::data_dir::DataDir;
-use crate::control::store::conformance::event;
+use crate::control::store::conformance::{event, opening};
 use crate::control::store::segments::Verification;
 use crate::control::store::sqlite::SqliteUsage;
 use crate::control::store::usage::{Series, SumFilter};
 use crate::control::store::{Group, StoredEvent, Wait};
-use crate::domain::{self, Tokens, UsageSource, Verdict};
-use crate::journal::Phase;
+use crate::domain::{self, Cost, Ended, NanoUsd, Tokens, UsageSource, Verdict};
+use crate::journal::{Closing, Event, EventWriter, Phase, Record, Refused};
 
 use super::*;
 
@@ -46,7 +47,8 @@ impl Log {
     fn sums(&self) -> Sums {
         let mut tally = Tally::default();
         for (_, event) in &*self.events.lock() {
-            tally.take(begin(event.time, QUARTER_SECONDS), event);
+            let json = serde_json::to_string(&**event).unwrap();
+            tally.take(&serde_json::from_str(&json).unwrap(), &mut HashSet::new());
         }
         let mut total = Sums::default();
         tally.take_all().0.values().for_each(|sums| total.add(sums));
@@ -110,13 +112,19 @@ fn output(minute: i64, key: &str, model: &str, input: u64, cost: Option<u64>) ->
 
 struct World {
     dir: TempDir,
+    fresh: Mutex<Arc<Fresh>>,
     log: Arc<Log>,
     summing: Mutex<Option<Summing>>,
 }
 
 impl World {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), log: Arc::default(), summing: Mutex::default() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            fresh: Mutex::default(),
+            log: Arc::default(),
+            summing: Mutex::default(),
+        }
     }
 
     fn store(&self) -> Arc<SqliteUsage> {
@@ -124,7 +132,9 @@ impl World {
     }
 
     async fn start(&self) -> Usage {
-        let (usage, summing) = Usage::start(self.store(), self.log.clone(), self.log.follow()).await.unwrap();
+        let fresh = Arc::new(Fresh::default());
+        *self.fresh.lock() = fresh.clone();
+        let (usage, summing) = Usage::start(self.store(), self.log.clone(), fresh, self.log.follow()).await.unwrap();
         *self.summing.lock() = Some(summing);
         usage
     }
@@ -206,6 +216,76 @@ async fn nothing_is_counted_twice_or_not_at_all_whenever_the_process_ends() {
     let usage = world.start().await;
     assert_eq!(total(&usage).await, world.log.sums());
     assert_eq!(total(&usage).await.requests, 20 * 51 + 19);
+}
+
+/// A record of some kind, as `number` decides.
+fn record(number: u64) -> Record {
+    let mut opening = opening(&number.to_string());
+    opening.time = Timestamp::from_micros((*START + (number * 7 % 90) as i64 * 60) * 1_000_000);
+    if number.is_multiple_of(3) {
+        opening.refusal = number.is_multiple_of(2).then_some(Refused { code: "model_not_allowed", status: 403 });
+        return Record::Opened(Arc::new(opening));
+    }
+    let source = if number.is_multiple_of(5) { UsageSource::Estimated } else { UsageSource::Provider };
+    let tokens = Tokens { input: number, output: number % 4, ..Tokens::default() };
+    Record::Closed(Box::new(Closing {
+        time: opening.time,
+        opening: Arc::new(opening),
+        verdict: Verdict::Pass,
+        reason: None,
+        model_served: (!number.is_multiple_of(7)).then(|| "gpt-4o-2024-08-06".into()),
+        status: 200,
+        first_token: None,
+        duration: Duration::from_secs(1),
+        response_bytes: 1,
+        usage: domain::Usage { tokens, source, complete: true, ..domain::Usage::default() },
+        cost: (!number.is_multiple_of(11)).then(|| Cost { amount: NanoUsd(number), price_version: "v".into() }),
+        ended: Ended::Complete,
+        policies: Vec::new(),
+    }))
+}
+
+/// The ledger may tell of what it wrote before or after it is asked for, only of some of it, or not at all.
+#[tokio::test]
+async fn what_the_ledger_hands_over_comes_to_the_same_as_what_it_wrote() {
+    let world = World::new();
+    let mut usage = world.start().await;
+    let mut writer = EventWriter::new("edge-1");
+    let (mut number, mut untold) = (0, Vec::new());
+    let mut state = 12_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for round in 0..400 {
+        let group: Vec<_> = (0..1 + random(6)).map(|place| record(number + place)).collect();
+        number += group.len() as u64;
+        let ids: Vec<_> = group.iter().map(|_| uuid::Uuid::now_v7()).collect();
+        let first_seq = world.log.next.load(Ordering::SeqCst) + 1;
+        let events = group.iter().zip(&ids).map(|(record, id)| {
+            let mut json = Vec::new();
+            writer.write(record, *id, 0, &mut json);
+            serde_json::from_slice(&json).unwrap()
+        });
+        world.log.append(events);
+        untold.push((first_seq, group, ids));
+        if random(4) > 0 {
+            for (first_seq, group, ids) in untold.drain(..) {
+                world.fresh.lock().add(first_seq, group.iter().zip(ids));
+            }
+        }
+        match random(12) {
+            0 => assert_eq!(total(&usage).await, world.log.sums(), "round {round}"),
+            1 => untold.clear(),
+            2 => {
+                world.end(usage, random(2) == 0).await;
+                untold.clear();
+                usage = world.start().await;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(total(&usage).await, world.log.sums());
 }
 
 #[tokio::test]
