@@ -12,6 +12,7 @@ mod teams; // kt teams create|list|show|update|suspend|resume|delete
 mod admin_tokens; // kt admin-tokens create|list|revoke
 mod explain; // kt explain
 mod usage; // kt usage
+mod prices; // kt prices list|import
 mod events; // kt events tail|list
 mod config; // kt config check|show|running|reload
 mod policy; // kt policy
@@ -51,6 +52,9 @@ enum Command {
     Explain(explain::Explain),
     /// Show who used how much, and what it cost
     Usage(usage::Usage),
+    /// Show what models cost, or take prices over from the community's file
+    #[command(arg_required_else_help = true)]
+    Prices(prices::Prices),
     /// Read the audit log, or follow it live
     #[command(arg_required_else_help = true)]
     Events(events::Events),
@@ -100,6 +104,7 @@ impl Cli {
             Command::AdminTokens(tokens) => block_on(tokens.run()),
             Command::Explain(explain) => block_on(explain.run()),
             Command::Usage(usage) => block_on(usage.run()),
+            Command::Prices(prices) => block_on(prices.run()),
             Command::Events(events) => block_on(events.run()),
             Command::Gateway(gateway) => gateway.run(),
             Command::Config(config) => block_on(config.run()),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Retention, Settings, Timeouts};
-use crate::domain::{Limits, Name, Network, Pattern, PermissionError, Permissions};
+use crate::domain::{Limits, Name, Network, Pattern, PermissionError, Permissions, Unknown};
 use crate::protocol::framing::HeadLimits;
 use crate::providers::{Azure, BaseUrl, Kind};
 
@@ -41,6 +41,7 @@ pub(super) struct Written {
     pub(super) providers: Vec<WrittenProvider>,
     pub(super) models: Vec<WrittenModel>,
     pub(super) prices: Option<Placed<PathBuf>>,
+    pub(super) prices_unknown: Unknown,
     pub(super) permissions: Permissions,
     pub(super) limits: Limits,
     pub(super) settings: Settings,
@@ -90,6 +91,11 @@ impl Written {
             let path = |text: &str| files::path_from(directory, text);
             let (limits, path_limits) = file.section("limits", |section| (limits(section), path_limits(section)));
             let (audit, queue) = file.section("audit", |section| (audit(section), queue(section)));
+            let (prices, prices_unknown) = file.section("prices", |prices| {
+                let words = Unknown::ALL.map(|unknown| (unknown.label(), unknown));
+                let unknown = prices.optional("unknown", choice(&words)).map(|unknown| unknown.value);
+                (prices.optional("file", path), unknown.unwrap_or_default())
+            });
             let (permissions, access) = file.section("access", |section| (permissions(section), access(section)));
             Self {
                 organization: file.optional("organization", name),
@@ -100,7 +106,8 @@ impl Written {
                 data_dir: file.optional("data_dir", path),
                 providers: file.entries("providers", |name, section| provider(name, section, directory)),
                 models: file.items("models", model),
-                prices: file.section("prices", |prices| prices.optional("file", path)),
+                prices,
+                prices_unknown,
                 permissions,
                 limits,
                 settings: settings(file, access, audit, path_limits),

@@ -24,7 +24,7 @@ use crate::telemetry::LogFormat;
 
 mod resolve; // from what was written to what holds: defaults, environment, references
 mod file; // the configuration as it is written
-mod prices; // the price table as a file
+pub mod prices; // the price table as a file
 mod tls; // a listener's address, and where its certificate is
 mod policies; // what may be said, compiled and tried
 mod credential; // where a credential is, and fetching it from there

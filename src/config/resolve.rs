@@ -73,6 +73,7 @@ pub(super) fn resolve(
     let (providers, references) = providers(&written.providers, environment, report);
     let models = models(&written.models, &written.providers, &providers, report);
     let (prices, price_source) = price_table(written.prices.as_ref(), report);
+    let prices = prices.with_unknown(written.prices_unknown);
     let routing = Routing { providers, models };
     let (identities, tls_sources) = identities(&written, environment, report);
     for sentence in unmatched(&written.permissions, &routing, &prices) {

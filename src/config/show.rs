@@ -57,9 +57,10 @@ impl Config {
         writeln!(out, "prices:")?;
         let comment = format!("version {}, {} models", self.prices.version(), self.prices.iter().count());
         match &self.price_source {
-            PriceSource::BuiltIn => writeln!(out, "  file: (built in)  # {comment}"),
-            PriceSource::File(path) => writeln!(out, "  file: {}  # {comment}", quoted(&path.display().to_string())),
+            PriceSource::BuiltIn => writeln!(out, "  file: (built in)  # {comment}")?,
+            PriceSource::File(path) => writeln!(out, "  file: {}  # {comment}", quoted(&path.display().to_string()))?,
         }
+        writeln!(out, "  unknown: {}", self.prices.unknown().label())
     }
 
     /// A list that is not there allows anything; an empty one would allow nothing.

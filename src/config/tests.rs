@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::domain::{ModelPrice, NanoUsd, Tokens};
+use crate::domain::{ModelPrice, NanoUsd, Timestamp, Tokens};
 use crate::protocol::Dialect;
 use crate::providers::Kind;
 
@@ -771,8 +771,13 @@ fn prices() -> PriceTable {
     table
 }
 
+fn found<'a>(table: &'a PriceTable, model: &str) -> &'a ModelPrice {
+    let now = Timestamp::parse("2026-11-23T12:00:00Z").unwrap();
+    table.find("anyone", model, now).unwrap_or_else(|| panic!("no {model}"))
+}
+
 fn price(model: &str) -> ModelPrice {
-    ModelPrice::clone(prices().find(model).unwrap_or_else(|| panic!("no {model}")))
+    ModelPrice::clone(found(&prices(), model))
 }
 
 /// Input, cache read, cache write, long cache write, output, in pico-USD per token.
@@ -825,7 +830,7 @@ fn what_an_entry_leaves_out_follows_the_documented_rules() {
         "{m: {input: 1, cache_write: 3, output: 5, above: {input_tokens: 10, input: 2, cache_write_long: 0}}, n: {input: 0, cache_read: 2, cache_write: 1, output: 4, above: {input_tokens: 10, output: 8}}}",
     );
     let all = |name: &str| {
-        let price = table.find(name).unwrap();
+        let price = found(&table, name);
         [rates(&price.rates), rates(&price.tiers[0].rates)].map(|rates| rates.map(|rate| rate / 1_000_000))
     };
     assert_eq!(all("m"), [[1, 1, 3, 3, 5], [2, 2, 6, 0, 5]]);

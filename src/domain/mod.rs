@@ -7,7 +7,7 @@ mod name; // what keys, teams and providers may be called
 mod key_text; // `kt_ak_…`: how a key is written, checked and digested
 mod money; // nano-USD and pico-USD per token, in integers
 mod usage; // tokens by kind, and where the figures came from
-mod price; // the price table: usage × rates = cost
+mod price; // the price table: usage × rates = cost; known, free or unknown
 mod permissions; // what a key, a team or the organization may use
 mod limits; // how much a key, a team or the organization may use
 mod standing; // where a key is in its life
@@ -23,7 +23,7 @@ pub use limits::{
 pub use money::{NanoUsd, PicoUsd};
 pub use name::{Name, NameError};
 pub use permissions::{Network, Pattern, PermissionError, Permissions, PermissionsChange, present};
-pub use price::{Cost, ModelPrice, PriceTable, Rates, Tier, undated};
+pub use price::{Cost, Factor, Factors, ModelPrice, PriceRow, PriceTable, Rates, Tier, Unknown, undated};
 pub use secret::Secret;
 pub use standing::KeyStanding;
 pub use time::Timestamp;

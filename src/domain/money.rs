@@ -7,18 +7,25 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
+use serde::{Deserialize, Serialize};
+
 /// An amount in billionths of a US dollar. Saturates at about 18 billion dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsd(pub u64);
 
 /// A price for one token in trillionths of a US dollar: $1 per million tokens is 1 000 000 pico-USD.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PicoUsd(pub u64);
 
 impl NanoUsd {
     /// Rounds an amount of pico-USD half up.
     pub fn from_pico(pico: u128) -> Self {
-        Self(u64::try_from((pico + 500) / 1000).unwrap_or(u64::MAX))
+        Self(u64::try_from(pico.saturating_add(500) / 1000).unwrap_or(u64::MAX))
+    }
+
+    /// Rounds an amount of thousandths of a pico-USD half up.
+    pub fn from_femto(femto: u128) -> Self {
+        Self(u64::try_from(femto.saturating_add(500_000) / 1_000_000).unwrap_or(u64::MAX))
     }
 
     /// Dollars with as many decimals as are needed, exactly: `12.5`.
@@ -48,6 +55,14 @@ impl PicoUsd {
         let part = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()? * scale };
         let pico = whole.parse::<u64>().ok()? * 1_000_000 + part;
         (pico <= 1_000_000 * 1_000_000).then_some(Self(pico))
+    }
+}
+
+impl PicoUsd {
+    /// US dollars per million tokens, as [`PicoUsd::parse_usd_per_million`] reads them.
+    pub fn per_million(self) -> String {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
 }
 
@@ -91,6 +106,9 @@ mod tests {
         assert_eq!(read("0.0125"), Some(12_500));
         assert_eq!(read("0.000001"), Some(1));
         assert_eq!(read("1.50000000"), Some(1_500_000));
+        for text in ["0.15", "2", "0.0125", "0.000001", "0", "1000000", "10"] {
+            assert_eq!(PicoUsd::parse_usd_per_million(text).unwrap().per_million(), text);
+        }
         for bad in ["", ".5", "-1", "1e3", "0.0000001", "1,5", "99999999", "1.2.3", " 1"] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
@@ -100,7 +118,8 @@ mod tests {
     fn rounding_is_half_up_and_happens_once() {
         assert_eq!(NanoUsd::from_pico(499), NanoUsd(0));
         assert_eq!(NanoUsd::from_pico(500), NanoUsd(1));
-        assert_eq!(NanoUsd::from_pico(u128::MAX / 2), NanoUsd(u64::MAX));
+        assert_eq!(NanoUsd::from_pico(u128::MAX), NanoUsd(u64::MAX));
+        assert_eq!([499_999, 500_000, u128::MAX].map(|femto| NanoUsd::from_femto(femto).0), [0, 1, u64::MAX]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::catalog::{Catalog, Credential, Moment, Wanted};
-use crate::domain::{Ended, Verdict};
+use crate::domain::{Ended, Unknown, Verdict};
 use crate::journal;
 use crate::protocol::ask::{self, AskError, AskHead};
 use crate::protocol::models::{self, ModelEntry};
@@ -262,7 +262,12 @@ fn ask_provider(
     let Some(choice) = grant.choice() else { return Err(Refusal::RouteUnknown) };
     entry.facts.provider = Some(choice.provider.name.clone());
     let served = choice.serves.as_deref();
-    entry.facts.price = catalog.prices.find(served.unwrap_or(&ask.model)).cloned();
+    let priced = served.unwrap_or(&ask.model);
+    entry.facts.price = catalog.prices.find(&choice.provider.name, priced, entry.facts.started_at).cloned();
+    let is_unknown = entry.facts.price.is_none() && !endpoint.is_free();
+    if is_unknown && catalog.prices.unknown() == Unknown::Deny {
+        return Err(Refusal::PriceUnknown);
+    }
     Ok((grant, ask))
 }
 

@@ -31,6 +31,7 @@ pub enum Refusal {
     NotAllowed(Denial),
     RouteUnknown,
     ModelUnknown(String),
+    PriceUnknown,
     MethodNotAllowed {
         allow: &'static str,
     },
@@ -105,6 +106,7 @@ impl Refusal {
             Self::TooManyFailures,
             Self::RouteUnknown,
             Self::ModelUnknown(String::new()),
+            Self::PriceUnknown,
             Self::MethodNotAllowed { allow: "POST" },
             Self::BodyTimeout,
             Self::HeaderTimeout,
@@ -152,6 +154,7 @@ impl Refusal {
             Self::TooManyFailures => row(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", RateLimit),
             Self::RouteUnknown => row(StatusCode::NOT_FOUND, "route_unknown", NotFound),
             Self::ModelUnknown(_) => row(StatusCode::NOT_FOUND, "model_unknown", NotFound),
+            Self::PriceUnknown => row(StatusCode::FORBIDDEN, "price_unknown", Permission),
             Self::MethodNotAllowed { .. } => row(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", InvalidRequest),
             Self::BodyTimeout => row(StatusCode::REQUEST_TIMEOUT, "body_timeout", InvalidRequest),
             Self::BodyTooLarge { .. } => row(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", InvalidRequest),
@@ -326,6 +329,10 @@ impl fmt::Display for Refusal {
                  address alone.",
             ),
             Self::ModelUnknown(why) => f.write_str(why),
+            Self::PriceUnknown => f.write_str(
+                "This gateway passes no requests for models whose price it does not know. Ask for another model, or \
+                 ask whoever runs the gateway to give this one a price (`kt prices`).",
+            ),
             Self::MethodNotAllowed { allow } => {
                 write!(f, "This path exists, but takes only {allow}: check the request's method.")
             }

@@ -39,12 +39,14 @@ pub fn so_far(book: &Book, answer: &Answer) -> Spending {
 
 /// The price of what was served: an alias or a family name is billed as the model that answered.
 fn price<'a>(book: &'a Book, served: Option<&str>) -> Option<&'a ModelPrice> {
-    let served = served.and_then(|model| book.prices().find(model));
-    served.or(book.opening().price.as_ref()).map(|price| &**price)
+    let opening = book.opening();
+    let provider = opening.provider.as_deref().unwrap_or_default();
+    let served = served.and_then(|model| book.prices().find(provider, model, opening.started_at));
+    served.or(opening.price.as_ref()).map(|price| &**price)
 }
 
 fn cost(price: &ModelPrice, book: &Book, usage: &Usage) -> Cost {
-    Cost { amount: price.cost(&usage.tokens), price_version: book.prices().version().clone() }
+    Cost { amount: price.charge(usage), price_version: book.prices().version().clone() }
 }
 
 /// What the provider itself charged, where the table has no price: a router such as OpenRouter knows better than

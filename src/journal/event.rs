@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Ended, NanoUsd, ServiceTier, Timestamp, Usage, UsageSource, Verdict, is_zero};
+use crate::domain::{Ended, NanoUsd, ServiceTier, Timestamp, Tokens, Usage, UsageSource, Verdict, is_zero};
 
 /// The name and version of the event's form. Members may be added within a version; none is renamed or
 /// removed.
@@ -145,6 +145,27 @@ impl From<&Usage> for EventUsage {
             source,
             complete,
         }
+    }
+}
+
+impl From<&EventUsage> for Usage {
+    fn from(usage: &EventUsage) -> Self {
+        let EventUsage { input, cache_read, cache_write, cache_write_long, output, reasoning, .. } = *usage;
+        let EventUsage { input_audio, input_image, output_audio, output_image, .. } = *usage;
+        let EventUsage { web_searches, tier, source, complete, .. } = *usage;
+        let tokens = Tokens {
+            input,
+            cache_read,
+            cache_write,
+            cache_write_long,
+            output,
+            reasoning,
+            input_audio,
+            input_image,
+            output_audio,
+            output_image,
+        };
+        Self { tokens, tier, web_searches, charged: None, source, complete }
     }
 }
 

@@ -10,7 +10,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::extract::Json;
 use super::problem::ProblemDocument;
-use super::v1::{admin_tokens, config, events, explain, revocations, teams, tokens, usage, whoami};
+use super::v1::{admin_tokens, config, events, explain, prices, revocations, teams, tokens, usage, whoami};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,6 +39,7 @@ use super::v1::{admin_tokens, config, events, explain, revocations, teams, token
         events::handler,
         events::verify::handler,
         usage::handler,
+        prices::handler,
         explain::handler,
         config::show::handler,
         config::reload::handler,

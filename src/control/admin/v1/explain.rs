@@ -89,7 +89,7 @@ pub(in crate::control::admin) async fn handler(
     let moment = Moment::now();
     let limited = |choice: &Choice| {
         let served = choice.serves.as_deref().unwrap_or(&asked.model);
-        let price = catalog.prices.find(served);
+        let price = catalog.prices.find(&choice.provider.name, served, now());
         let output_tokens_max = asked.tokens;
         let size = Size { body_bytes: 0, input_tokens: 0, output_tokens_max, price: price.map(|price| &**price) };
         let demand = Demand::new(&asked.model, size, credential.key.state.learned());

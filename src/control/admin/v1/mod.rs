@@ -13,6 +13,7 @@ pub mod teams;
 pub mod admin_tokens;
 pub mod events;
 pub mod usage;
+pub mod prices;
 pub mod explain;
 pub mod config;
 pub mod whoami;
@@ -22,7 +23,7 @@ const LIMIT_MAX: usize = crate::control::store::PAGE_MAX;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Every path with what answers there. `openapi.rs` describes each; a test compares the two.
-pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 17] {
+pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 18] {
     [
         ("/tokens", get(tokens::list::handler).post(tokens::create::handler)),
         ("/tokens/{id}", get(tokens::show::handler).patch(tokens::update::handler).delete(tokens::revoke::handler)),
@@ -37,6 +38,7 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 17] {
         ("/events", get(events::handler)),
         ("/events/verify", get(events::verify::handler)),
         ("/usage", get(usage::handler)),
+        ("/prices", get(prices::handler)),
         ("/explain", get(explain::handler)),
         ("/config", get(config::show::handler)),
         ("/config/reload", post(config::reload::handler)),

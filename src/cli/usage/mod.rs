@@ -1,5 +1,6 @@
 //! `kt usage`: who used how much, and what it cost.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
@@ -11,6 +12,8 @@ use crate::domain::{NanoUsd, Timestamp};
 use super::client::{Gateway, with_query};
 use super::moment::Moment;
 use super::{Error, output};
+
+mod reprice; // the same by another price table
 
 #[derive(Debug, Args)]
 pub(super) struct Usage {
@@ -49,6 +52,12 @@ pub(super) struct Usage {
     /// Print comma-separated values, every figure in a column
     #[arg(long)]
     csv: bool,
+    /// Compare what the recorded requests cost with what they would by the gateway's present price table
+    #[arg(long, conflicts_with = "csv")]
+    reprice: bool,
+    /// Compare with the table in this file instead
+    #[arg(long, value_name = "FILE", requires = "reprice")]
+    prices: Option<PathBuf>,
 }
 
 /// What usage can be told apart by.
@@ -69,6 +78,11 @@ impl Usage {
         let now = Timestamp::from(SystemTime::now());
         let since = moment(&self.since, &zone, now)?;
         let until = self.until.as_deref().map(|until| moment(until, &zone, now)).transpose()?;
+        if self.reprice {
+            let Self { by, key, team, provider, model, json, prices, .. } = self;
+            let asked = reprice::Asked { by: &by, since, until, key, team, provider, model, zone, json };
+            return reprice::run(asked, prices.as_deref(), &client).await;
+        }
         let words = self.by.iter().map(|by| by.word()).collect::<Vec<_>>().join(",");
         let query = [
             ("by", Some(words)),
