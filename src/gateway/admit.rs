@@ -130,7 +130,7 @@ fn demand<'a>(asked: &Asked<'a>, credential: &Credential) -> Demand<'a> {
     }
     let output = ask.output_tokens_max.map(|each| each.saturating_mul(ask.answers));
     let output_tokens_max = if produces_nothing(endpoint) { Some(0) } else { output };
-    let size = Size { body_bytes, input_tokens: body_bytes / BYTES_A_TOKEN, output_tokens_max, price };
+    let size = Size { body_bytes, input_tokens: body_bytes / BYTES_A_TOKEN, output_tokens_max, price, tier: ask.tier };
     Demand::new(model, size, credential.key.state.learned())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::domain::{ModelPrice, NanoUsd, Rates, Spending};
+use crate::domain::{ModelPrice, NanoUsd, ServiceTier, Spending};
 
 /// How many tokens an answer is taken to have while nothing is known of its key.
 const OUTPUT_TOKENS_UNKNOWN: u64 = 4096;
@@ -30,6 +30,8 @@ pub struct Size<'a> {
     /// The most tokens the caller lets the model produce, over all answers it wants.
     pub output_tokens_max: Option<u64>,
     pub price: Option<&'a ModelPrice>,
+    /// The service tier the caller asks for.
+    pub tier: ServiceTier,
 }
 
 /// How large a key's answers are. A mark that high ones raise at once and low ones lower slowly, so that it is
@@ -52,25 +54,11 @@ impl<'a> Demand<'a> {
             input_tokens: size.input_tokens,
             output_tokens: output.min(usual),
             bound: Spending {
-                money: size.price.map_or(NanoUsd(0), |price| dearest(price, input, output)),
+                money: size.price.map_or(NanoUsd(0), |price| price.dearest(input, output, size.tier)),
                 tokens: input.saturating_add(output),
             },
         }
     }
-}
-
-/// The most that so many tokens can cost.
-fn dearest(price: &ModelPrice, input: u64, output: u64) -> NanoUsd {
-    let reached = price.tiers.iter().filter(|tier| input > tier.input_tokens_above).map(|tier| &tier.rates);
-    let rates = || std::iter::once(&price.rates).chain(reached.clone());
-    let into = |rates: &Rates| {
-        let Rates { input, cache_read, cache_write, cache_write_long, .. } = rates;
-        [input, cache_read, cache_write, cache_write_long].into_iter().map(|rate| rate.0).max()
-    };
-    let dear_input = rates().filter_map(into).max().unwrap_or_default();
-    let dear_output = rates().map(|rates| rates.output.0).max().unwrap_or_default();
-    let pico = u128::from(input) * u128::from(dear_input) + u128::from(output) * u128::from(dear_output);
-    NanoUsd::from_pico(pico.saturating_add(999))
 }
 
 impl Learned {

@@ -37,7 +37,7 @@ pub struct Tier {
 }
 
 /// What every token's price is multiplied by, in thousandths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Factor(pub u32);
 
 /// The factors of the service tiers a provider may serve at.
@@ -86,6 +86,16 @@ impl Rates {
             output_audio: output,
             output_image: output,
         }
+    }
+
+    fn dearest_input(&self) -> PicoUsd {
+        let Self { input, cache_read, cache_write, cache_write_long, input_audio, input_image, .. } = *self;
+        [cache_read, cache_write, cache_write_long, input_audio, input_image].into_iter().fold(input, PicoUsd::max)
+    }
+
+    fn dearest_output(&self) -> PicoUsd {
+        let Self { output, reasoning, output_audio, output_image, .. } = *self;
+        [reasoning, output_audio, output_image].into_iter().fold(output, PicoUsd::max)
     }
 
     /// The cost of `tokens` in pico-USD: every token is charged once, at the rate of its most specific kind.
@@ -151,6 +161,20 @@ impl ModelPrice {
         let tokens = self.rates_for(usage.tokens.input).pico(&usage.tokens).saturating_mul(u128::from(factor));
         let searches = u128::from(usage.web_searches) * u128::from(self.web_search.0);
         NanoUsd::from_femto(tokens.saturating_add(searches.saturating_mul(u128::from(Factor::ONE.0))))
+    }
+
+    /// The most that so many tokens can cost, whatever kinds they turn out to be of, if they are asked for at `tier`.
+    /// Searches of the web are not tokens; how many there will be is not known before.
+    pub fn dearest(&self, input: u64, output: u64, tier: ServiceTier) -> NanoUsd {
+        let reached = self.tiers.iter().filter(|tier| input > tier.input_tokens_above).map(|tier| &tier.rates);
+        let rates = || std::iter::once(&self.rates).chain(reached.clone());
+        let per_input = rates().map(Rates::dearest_input).max().unwrap_or_default();
+        let per_output = rates().map(Rates::dearest_output).max().unwrap_or_default();
+        let tokens = u128::from(input) * u128::from(per_input.0) + u128::from(output) * u128::from(per_output.0);
+        // Providers serve a request at the ordinary tier where the one it asks for is taken.
+        let Factor(factor) = self.factors.of(tier).max(Factor::ONE);
+        // Rounded up rather than half up.
+        NanoUsd::from_femto(tokens.saturating_mul(u128::from(factor)).saturating_add(499_999))
     }
 
     pub fn is_free(&self) -> bool {

@@ -75,6 +75,46 @@ fn sound_and_pictures_have_their_own_prices() {
 }
 
 #[test]
+fn a_bound_is_what_the_dearest_kinds_and_tiers_would_cost() {
+    let bound = |input, output, tier| sonnet().dearest(input, output, tier).0;
+    assert_eq!(bound(1000, 100, ServiceTier::Standard), 1000 * 4_000 + 100 * 10_000, "all written for an hour");
+    assert_eq!(bound(200_001, 100, ServiceTier::Standard), 200_001 * 4_000 + 100 * 15_000);
+    assert_eq!(bound(1000, 100, ServiceTier::Fast), 2 * (1000 * 4_000 + 100 * 10_000));
+    assert_eq!(bound(1000, 100, ServiceTier::Batch), 1000 * 4_000 + 100 * 10_000, "it may be served as usual");
+    let rates = Rates { input_audio: usd("40"), output_image: usd("80"), reasoning: usd("9"), ..sonnet().rates };
+    let sound = ModelPrice { rates, tiers: Vec::new(), ..sonnet() };
+    assert_eq!(sound.dearest(10, 10, ServiceTier::Standard).0, 10 * 40_000 + 10 * 80_000);
+}
+
+proptest! {
+    #[test]
+    fn nothing_costs_more_than_its_bound(
+        (input, output) in (0u64..500_000, 0u64..100_000),
+        parts in prop::array::uniform8(0u64..500_000),
+        tier in prop::sample::select(ServiceTier::ALL.to_vec()),
+    ) {
+        let rates = Rates { input_audio: usd("40"), input_image: usd("1"), output_audio: usd("80"), ..sonnet().rates };
+        let price = ModelPrice { rates, ..sonnet() };
+        let cache_read = parts[0] % (input + 1);
+        let cache_write = parts[1] % (input - cache_read + 1);
+        let tokens = Tokens {
+            input,
+            cache_read,
+            cache_write,
+            cache_write_long: parts[2] % (cache_write + 1),
+            output,
+            reasoning: parts[3] % (output + 1),
+            input_audio: parts[4],
+            input_image: parts[5],
+            output_audio: parts[6],
+            output_image: parts[7],
+        };
+        let cost = price.charge(&Usage { tokens, tier, ..Usage::default() });
+        prop_assert!(cost <= price.dearest(input, output, tier));
+    }
+}
+
+#[test]
 fn parts_larger_than_the_whole_do_not_wrap() {
     let tokens = Tokens { input: 10, cache_read: 50, ..Tokens::default() };
     assert_eq!(sonnet().cost(&tokens), NanoUsd(10_000));

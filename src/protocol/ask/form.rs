@@ -5,6 +5,8 @@
 
 use memchr::memmem::Finder;
 
+use crate::domain::ServiceTier;
+
 use super::{AskError, AskHead, Name, Places, model};
 
 /// Parts a form may have; more are no request that a model takes.
@@ -89,6 +91,7 @@ impl Fields {
             stream: self.stream.unwrap_or(false),
             output_tokens_max: None,
             answers: 1,
+            tier: ServiceTier::Standard,
             includes_usage: true,
             at: Places { names, is_form: true, ..Places::default() },
         })

@@ -14,6 +14,8 @@ const PREFIX: &str = "models/";
 struct Config {
     #[serde(alias = "max_output_tokens")]
     max_output_tokens: Count,
+    #[serde(alias = "candidate_count")]
+    candidate_count: Count,
 }
 
 /// The member of an object that Gemini takes under either of two names.
@@ -24,14 +26,15 @@ fn either<'a>(members: &Members<'a>, names: [&'static str; 2]) -> Result<Option<
     }
 }
 
-/// The most tokens the caller wants back.
-pub(super) fn output_tokens_max(members: &Members<'_>) -> Result<Option<u64>, AskError> {
+/// The most tokens the caller wants back in an answer, and how many answers.
+pub(super) fn limits(members: &Members<'_>) -> Result<(Option<u64>, u64), AskError> {
     either(members, ["systemInstruction", "system_instruction"])?;
-    let Some(config) = either(members, ["generationConfig", "generation_config"])? else { return Ok(None) };
+    let Some(config) = either(members, ["generationConfig", "generation_config"])? else { return Ok((None, 1)) };
     // It fails for a member that stands there twice.
     let config = serde_json::from_str::<Object<Config>>(config);
     let config = config.map_err(|_| AskError::Ambiguous { member: "generationConfig" })?;
-    Ok(config.or_default().max_output_tokens.0)
+    let config = config.or_default();
+    Ok((config.max_output_tokens.0, config.candidate_count.0.map_or(1, |count| count.max(1))))
 }
 
 /// Every value in the body that names a model, as it stands there.

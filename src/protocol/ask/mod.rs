@@ -9,9 +9,11 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::domain::ServiceTier;
+
 pub use super::json::splice::{Edit, splice};
 
-use super::json::lenient::Count;
+use super::json::lenient::{Count, Text};
 use super::json::range_in;
 use super::{Dialect, Endpoint};
 
@@ -32,6 +34,8 @@ pub struct AskHead {
     pub output_tokens_max: Option<u64>,
     /// How many answers the caller wants; each may have as many tokens.
     pub answers: u64,
+    /// The service tier the caller asks for, where it would be dearer.
+    pub tier: ServiceTier,
     /// `stream_options.include_usage` is true.
     pub includes_usage: bool,
     at: Places,
@@ -90,8 +94,8 @@ fn openai_head(endpoint: Endpoint, model: String, members: &Members<'_>, text: &
     };
     let limits = OUTPUT_LIMITS.iter().filter_map(|&member| serde_json::from_str(members.value(member)?).ok());
     let output_tokens_max = limits.filter_map(|Count(limit)| limit).max();
-    let answers = members.value(ANSWERS).and_then(|value| serde_json::from_str(value).ok());
-    let answers = answers.and_then(|Count(count)| count).map_or(1, |count| count.max(1));
+    let answers = ANSWERS.iter().filter_map(|&member| serde_json::from_str(members.value(member)?).ok());
+    let answers = answers.filter_map(|Count(count)| count).max().map_or(1, |count| count.max(1));
     let options = members.value(STREAM_OPTIONS).filter(|_| has_usage_option(endpoint));
     let usage = options.map_or(Ok(UsageOption::Absent), |options| UsageOption::read(text, options))?;
     let place = |value: &str| range_in(text.as_bytes(), value.as_bytes());
@@ -99,7 +103,21 @@ fn openai_head(endpoint: Endpoint, model: String, members: &Members<'_>, text: &
     let names = named.map(|range| Name { range, prefix: "" }).into_iter().collect();
     let open = text.find('{').map(|brace| brace + 1).filter(|_| members.count > 0);
     let at = Places { names, open, is_form: false, stream: members.value(STREAM).and_then(place), usage };
-    Ok(AskHead { model, stream, output_tokens_max, answers, includes_usage: at.usage == UsageOption::Asked, at })
+    let (tier, includes_usage) = (tier(members), at.usage == UsageOption::Asked);
+    Ok(AskHead { model, stream, output_tokens_max, answers, tier, includes_usage, at })
+}
+
+/// The tier at which a request wants to be served, where that would be dearer.
+fn tier(members: &Members<'_>) -> ServiceTier {
+    let word = |member| members.value(member).and_then(|value| serde_json::from_str::<Text>(value).ok());
+    let says = |member, wanted| word(member).is_some_and(|word| word.as_str().eq_ignore_ascii_case(wanted));
+    if says(SPEED, "fast") {
+        ServiceTier::Fast
+    } else if SERVICE_TIER.iter().any(|member| says(member, "priority")) {
+        ServiceTier::Priority
+    } else {
+        ServiceTier::Standard
+    }
 }
 
 /// Reads the head of a request to `endpoint` whose path names the model.
@@ -119,13 +137,15 @@ pub fn read_about(endpoint: Endpoint, model: &str, body: &[u8]) -> Result<AskHea
         }
         names.extend(range_in(body, value.as_bytes()).map(|range| Name { range, prefix: gemini::prefix(&text) }));
     }
+    let (output_tokens_max, answers) = gemini::limits(&members)?;
     // In whatever order the members stand.
     names.sort_by_key(|name| name.range.start);
     Ok(AskHead {
         model: model.into(),
         stream: endpoint == Endpoint::StreamGenerateContent,
-        output_tokens_max: gemini::output_tokens_max(&members)?,
-        answers: 1,
+        output_tokens_max,
+        answers,
+        tier: tier(&members),
         includes_usage: true,
         at: Places { names, ..Places::default() },
     })
@@ -259,12 +279,14 @@ impl UsageOption {
 const MODEL: &str = "model";
 const STREAM: &str = "stream";
 const STREAM_OPTIONS: &str = "stream_options";
-const ANSWERS: &str = "n";
+const ANSWERS: [&str; 2] = ["n", "best_of"];
+const SERVICE_TIER: [&str; 2] = ["service_tier", "serviceTier"];
+const SPEED: &str = "speed";
 const INCLUDE_USAGE: &str = "include_usage";
 const OUTPUT_LIMITS: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
 
 /// Members that decide where a request goes, what it may cost or what the model is told: one of each at most.
-const DECIDING: [&str; 23] = [
+const DECIDING: [&str; 26] = [
     MODEL,
     STREAM,
     STREAM_OPTIONS,
@@ -272,8 +294,11 @@ const DECIDING: [&str; 23] = [
     OUTPUT_LIMITS[0],
     OUTPUT_LIMITS[1],
     OUTPUT_LIMITS[2],
-    ANSWERS,
-    "service_tier",
+    ANSWERS[0],
+    ANSWERS[1],
+    SERVICE_TIER[0],
+    SERVICE_TIER[1],
+    SPEED,
     "messages",
     "input",
     "instructions",

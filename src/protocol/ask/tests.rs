@@ -30,6 +30,18 @@ fn the_head_is_found_wherever_it_stands() {
 }
 
 #[test]
+fn what_makes_an_answer_dearer_is_found() {
+    let head = |body: &str| chat(body).map(|head| (head.answers, head.tier)).unwrap();
+    assert_eq!(head(r#"{"model":"a"}"#), (1, ServiceTier::Standard));
+    assert_eq!(head(r#"{"model":"a","n":2,"best_of":5,"service_tier":"priority"}"#), (5, ServiceTier::Priority));
+    assert_eq!(head(r#"{"model":"a","n":0,"speed":"fast","service_tier":"auto"}"#), (1, ServiceTier::Fast));
+    assert_eq!(head(r#"{"model":"a","n":"x","speed":1.25,"service_tier":null}"#), (1, ServiceTier::Standard));
+    let body = br#"{"serviceTier":"PRIORITY","generationConfig":{"candidateCount":3,"max_output_tokens":7}}"#;
+    let head = read_about(Endpoint::GenerateContent, "gemini-3.8-flash", body).unwrap();
+    assert_eq!((head.answers, head.tier, head.output_tokens_max), (3, ServiceTier::Priority, Some(7)));
+}
+
+#[test]
 fn bodies_that_are_no_object_say_why() {
     for (body, error) in [
         (&b""[..], AskError::Empty),

@@ -16,7 +16,7 @@ use crate::control::admin::extract::{Json, Query};
 use crate::control::admin::openapi::{LimitSchema, PermissionsSchema};
 use crate::control::admin::problem::Problem;
 use crate::control::now;
-use crate::domain::{KeyKind, Permissions};
+use crate::domain::{KeyKind, Permissions, ServiceTier};
 use crate::protocol::Endpoint;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -89,9 +89,9 @@ pub(in crate::control::admin) async fn handler(
     let moment = Moment::now();
     let limited = |choice: &Choice| {
         let served = choice.serves.as_deref().unwrap_or(&asked.model);
-        let price = catalog.prices.find(&choice.provider.name, served, now());
-        let output_tokens_max = asked.tokens;
-        let size = Size { body_bytes: 0, input_tokens: 0, output_tokens_max, price: price.map(|price| &**price) };
+        let price = catalog.prices.find(&choice.provider.name, served, now()).map(|price| &**price);
+        let (output_tokens_max, tier) = (asked.tokens, ServiceTier::Standard);
+        let size = Size { body_bytes: 0, input_tokens: 0, output_tokens_max, price, tier };
         let demand = Demand::new(&asked.model, size, credential.key.state.learned());
         check(scopes, &demand, moment)
     };
