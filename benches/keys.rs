@@ -41,6 +41,7 @@ fn catalog(keys: KeyIndex) -> Catalog {
         payer: Arc::default(),
         keys,
         routing: Arc::default(),
+        queues: Default::default(),
         prices: Arc::default(),
         settings: Arc::default(),
     }

@@ -14,6 +14,7 @@ mod keys; // every key by digest, in shards that can be replaced one by one
 mod standing; // what a key, a team and a key's text are worth at this moment
 mod permit; // whether a key may use a model, a provider, an endpoint, from where
 mod limits; // what of its limits a key, a team or the organization has used up
+mod turns; // whose turn it is at a provider that is asked only so many requests at once
 mod unmatched; // patterns that stand for nothing there is
 mod routing; // which provider serves which model
 mod settings; // limits and deadlines of the request path
@@ -27,6 +28,7 @@ pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
 pub use settings::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Retention, Settings, Timeouts};
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
+pub use turns::{Full, Joined, Line, Queue, Queues, Turn};
 pub use unmatched::unmatched;
 
 /// Everything a request is judged and routed by, as of one moment.
@@ -39,6 +41,8 @@ pub struct Catalog {
     /// The organization's limits, and what is used up of them: the same as long as the process runs.
     pub payer: Arc<Organization>,
     pub routing: Arc<Routing>,
+    /// Who waits for providers that are asked only so many requests at once.
+    pub queues: Queues,
     pub prices: Arc<PriceTable>,
     /// Limits and deadlines of the request path.
     pub settings: Arc<Settings>,

@@ -187,6 +187,7 @@ mod tests {
             payer: Arc::default(),
             keys: KeyIndex::default(),
             routing: Arc::new(Routing::default()),
+            queues: Default::default(),
             prices: Arc::new(PriceTable::default()),
             settings: Arc::default(),
         };

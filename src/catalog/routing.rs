@@ -118,7 +118,14 @@ mod tests {
 
     fn provider(name: &str, kind: Kind) -> Arc<Provider> {
         let base_url = BaseUrl::parse("http://127.0.0.1:9").unwrap();
-        Arc::new(Provider { name: name.into(), kind, base_url, credential: None, azure: Azure::default() })
+        Arc::new(Provider {
+            name: name.into(),
+            kind,
+            base_url,
+            credential: None,
+            azure: Azure::default(),
+            capacity: None,
+        })
     }
 
     fn routing() -> Routing {

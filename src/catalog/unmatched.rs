@@ -50,6 +50,7 @@ mod tests {
             base_url,
             credential: None,
             azure: Azure::default(),
+            capacity: None,
         });
         let models = vec![ModelRule::new("gpt-*", None, vec![provider.clone()])];
         let routing = Routing { providers: vec![provider], models };

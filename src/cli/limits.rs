@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Bounds, Budget, Count, Limits, LimitsChange, Pattern};
+use crate::domain::{Bounds, Budget, Count, Limits, LimitsChange, LimitsError, Pattern};
 
 use super::Error;
 
@@ -40,7 +40,13 @@ pub(super) struct Limited {
     /// 9usd/day:soft (told, not refused). Several may be given; together they replace those there were
     #[arg(long, value_name = "[PATTERN=]BUDGET", value_parser = budget, help_heading = HEADING)]
     budget: Vec<WrittenBudget>,
+    /// Share of a busy provider (one with `concurrency`), in turns: twice the weight gets twice the turns [default: 1]
+    #[arg(long, value_name = "N", value_parser = weight, help_heading = HEADING)]
+    weight: Option<Weight>,
 }
+
+#[derive(Clone, Debug)]
+struct Weight(Option<Count>);
 
 #[derive(Clone, Debug)]
 struct Limit {
@@ -58,9 +64,22 @@ struct WrittenBudget {
 impl Limited {
     /// What is to change; `None` if nothing is.
     pub(super) fn change(self) -> Option<LimitsChange> {
-        let Self { rpm, burst, tpm, input_tpm, output_tpm, concurrency, body_bytes_max, output_tokens_max, budget } =
-            self;
+        let Self {
+            rpm,
+            burst,
+            tpm,
+            input_tpm,
+            output_tpm,
+            concurrency,
+            body_bytes_max,
+            output_tokens_max,
+            budget,
+            weight,
+        } = self;
         let mut change = Map::new();
+        if let Some(Weight(weight)) = weight {
+            change.insert("weight".into(), json!(weight));
+        }
         for (name, limits) in [
             ("rpm", rpm),
             ("burst", burst),
@@ -72,16 +91,15 @@ impl Limited {
             ("output_tokens_max", output_tokens_max),
         ] {
             for Limit { model, count } in limits {
-                bounds(&mut change, model).insert(name.into(), json!(count));
+                in_bounds(&mut change, model, |bounds| _ = bounds.insert(name.into(), json!(count)));
             }
         }
         for WrittenBudget { model, budget } in budget {
-            let list = bounds(&mut change, model).entry("budgets").or_insert(Value::Null);
-            match (list, budget) {
+            in_bounds(&mut change, model, |bounds| match (bounds.entry("budgets").or_insert(Value::Null), budget) {
                 (_, None) => {}
                 (Value::Array(list), Some(budget)) => list.push(json!(budget)),
                 (list, Some(budget)) => *list = json!([budget]),
-            }
+            });
         }
         (!change.is_empty()).then_some(LimitsChange(change.into()))
     }
@@ -93,27 +111,26 @@ impl Limited {
     }
 }
 
-/// Where in a change the limits for these models stand.
-fn bounds(change: &mut Map<String, Value>, model: Option<Pattern>) -> &mut Map<String, Value> {
-    fn member<'a>(object: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
-        let member = object.entry(name).or_insert_with(|| json!({}));
-        if !member.is_object() {
-            *member = json!({});
-        }
-        match member {
-            Value::Object(member) => member,
-            _ => unreachable!("it has just been made an object"),
-        }
-    }
-    match model {
-        None => change,
-        Some(model) => member(member(change, "models"), &model.to_string()),
-    }
+/// Changes the limits for these models, wherever in a change they stand.
+fn in_bounds(change: &mut Map<String, Value>, model: Option<Pattern>, edit: impl FnOnce(&mut Map<String, Value>)) {
+    let Some(model) = model else { return edit(change) };
+    in_member(change, "models", |models| in_member(models, &model.to_string(), edit));
+}
+
+/// Changes a member that is an object, or is made one.
+fn in_member(object: &mut Map<String, Value>, name: &str, edit: impl FnOnce(&mut Map<String, Value>)) {
+    let mut member = match object.remove(name) {
+        Some(Value::Object(member)) => member,
+        _ => Map::new(),
+    };
+    edit(&mut member);
+    object.insert(name.into(), member.into());
 }
 
 /// The limits as facts to show, each under its option's name.
 pub(super) fn facts(limits: &Limits) -> Vec<(&'static str, String)> {
     let mut facts = of_bounds(&limits.all, "");
+    facts.extend(limits.weight.map(|weight| ("weight", weight.to_string())));
     for (model, bounds) in &limits.models {
         facts.extend(of_bounds(bounds, &format!("{model}=")));
     }
@@ -147,6 +164,15 @@ fn limit(text: &str) -> Result<Limit, String> {
         }
     };
     Ok(Limit { model, count })
+}
+
+fn weight(text: &str) -> Result<Weight, String> {
+    let count =
+        || text.parse().ok().filter(|count| *count <= Limits::WEIGHT_MAX).and_then(|count| Count::new(count).ok());
+    match text {
+        "none" => Ok(Weight(None)),
+        _ => count().map(|count| Weight(Some(count))).ok_or_else(|| LimitsError::Weight.to_string() + ", or none"),
+    }
 }
 
 fn budget(text: &str) -> Result<WrittenBudget, String> {
@@ -197,7 +223,10 @@ mod tests {
             r#"{"budgets":[{"hard":true,"per":"month","usd":"50"},{"hard":false,"per":"day","tokens":9}]}"#
         );
         assert_eq!(change("--budget none"), r#"{"budgets":null}"#);
-        for wrong in ["--rpm 0", "--rpm x", "--rpm =5", "--budget 5eur/day", "--concurrency -1"] {
+        assert_eq!(change("--weight 4") + &change("--weight none"), r#"{"weight":4}{"weight":null}"#);
+        for wrong in
+            ["--rpm 0", "--rpm x", "--rpm =5", "--budget 5eur/day", "--concurrency -1", "--weight 0", "--weight 1001"]
+        {
             assert_eq!(change(wrong), "refused", "{wrong}");
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::catalog::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Retention, Settings, Timeouts};
 use crate::domain::{Limits, Name, Network, Pattern, PermissionError, Permissions, Unknown};
 use crate::protocol::framing::HeadLimits;
-use crate::providers::{Azure, BaseUrl, Kind};
+use crate::providers::{Azure, BaseUrl, Capacity, Kind};
 
 use super::credential::{Reference, reference};
 use super::findings::{Placed, Report};
@@ -59,6 +59,7 @@ pub(super) struct WrittenProvider {
     pub(super) api_key: Option<Placed<Reference>>,
     pub(super) has_api_key: bool,
     pub(super) azure: Azure,
+    pub(super) capacity: Option<Capacity>,
 }
 
 #[derive(Debug)]
@@ -143,7 +144,25 @@ fn provider(name: Placed<&str>, section: &Section<'_>, directory: &Path) -> Writ
         api_key: reference(section, directory),
         has_api_key: section.has("api_key"),
         azure: azure(section),
+        capacity: capacity(section),
     }
+}
+
+/// How many requests a provider is asked at once.
+fn capacity(section: &Section<'_>) -> Option<Capacity> {
+    let concurrency = section.optional("concurrency", count(1..=100_000));
+    let queue = section.optional("queue", count(0..=100_000));
+    let queue_time = section.optional("queue_time", duration(Duration::from_millis(100)..=Duration::from_secs(3600)));
+    if !section.has("concurrency") && (section.has("queue") || section.has("queue_time")) {
+        section
+            .report()
+            .fault(section.place(), "queue and queue_time say how to wait for concurrency: write that as well");
+    }
+    Some(Capacity {
+        concurrency: concurrency?.value,
+        queue: queue.map_or(Capacity::QUEUE, |count| count.value),
+        queue_time: queue_time.map_or(Capacity::QUEUE_TIME, |time| time.value),
+    })
 }
 
 /// What only a provider of the kind `azure` is told.

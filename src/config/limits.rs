@@ -17,7 +17,8 @@ pub(super) fn limits(section: &Section<'_>) -> Limits {
         let bounds = Bounds { body_bytes_max, ..bounds(section) };
         pattern.ok().map(|pattern| (pattern, bounds))
     });
-    let limits = Limits { all: bounds(section), models: models.into_iter().flatten().collect::<BTreeMap<_, _>>() };
+    let limits =
+        Limits { weight: None, all: bounds(section), models: models.into_iter().flatten().collect::<BTreeMap<_, _>>() };
     if let Err(error) = limits.check() {
         section.report().fault(section.place(), error.to_string());
     }

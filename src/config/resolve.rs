@@ -57,6 +57,7 @@ fn vendor_from_environment(
         api_key: Some(Placed { value: Reference::Environment(key.into()), place }),
         has_api_key: true,
         azure: Azure::default(),
+        capacity: None,
     }
 }
 
@@ -242,6 +243,7 @@ fn provider(written: &WrittenProvider, environment: &dyn Environment, report: &R
         base_url: base_url?.value,
         credential: credential?,
         azure: written.azure.clone(),
+        capacity: written.capacity,
     })
 }
 

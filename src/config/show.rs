@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use crate::catalog::ModelRule;
 use crate::domain::{Allowance, Bounds, Budget, Limits};
-use crate::providers::Provider;
+use crate::providers::{Capacity, Provider};
 
 use super::credential::Reference;
 use super::quantity::{show_duration, show_size};
@@ -152,6 +152,13 @@ fn write_provider(out: &mut String, provider: &Provider, reference: Option<&Refe
     match reference {
         Some(reference) => writeln!(out, "    api_key: {reference}")?,
         None => writeln!(out, "    api_key: (none)")?,
+    }
+    if let Some(Capacity { concurrency, queue, queue_time }) = provider.capacity {
+        writeln!(
+            out,
+            "    concurrency: {concurrency}\n    queue: {queue}\n    queue_time: {}",
+            show_duration(queue_time)
+        )?;
     }
     if let Some(version) = &provider.azure.api_version {
         writeln!(out, "    api_version: {}", quoted(version))?;

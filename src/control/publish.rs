@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::catalog::{
-    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState, Moment, Organization, SecretState, Team,
-    TeamState,
+    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState, Moment, Organization, Queues, SecretState,
+    Team, TeamState,
 };
 use crate::domain::{KeyDigest, KeyKind, Permissions, Timestamp};
 use crate::journal::Metrics;
@@ -108,7 +108,8 @@ impl Publisher {
         let Configured { organization, routing, prices, permissions, limits, settings } = configured;
         let payer = Arc::new(Organization { name: organization.clone(), quota: Arc::default() });
         payer.quota.define(&limits, Moment::now());
-        let catalog = Catalog { organization, permissions, keys, payer, routing, prices, settings };
+        let queues = Queues::default().next(&routing.providers);
+        let catalog = Catalog { organization, permissions, keys, payer, routing, queues, prices, settings };
         Ok(Self { catalog: Arc::new(CurrentCatalog::new(catalog)), metrics, census: Mutex::new(census) })
     }
 
@@ -131,7 +132,8 @@ impl Publisher {
             let quota = catalog.payer.quota.clone();
             quota.define(&limits, Moment::now());
             let payer = Arc::new(Organization { name: organization.clone(), quota });
-            *catalog = Catalog { organization, permissions, keys, payer, routing, prices, settings };
+            let queues = catalog.queues.next(&routing.providers);
+            *catalog = Catalog { organization, permissions, keys, payer, routing, queues, prices, settings };
         });
     }
 

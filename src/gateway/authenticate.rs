@@ -244,6 +244,7 @@ mod tests {
             payer: Arc::default(),
             keys: keys.collect(),
             routing: Arc::new(Routing::default()),
+            queues: Default::default(),
             prices: Arc::new(PriceTable::default()),
             settings: Arc::default(),
         };

@@ -79,7 +79,9 @@ pub async fn answer(session: &mut Session, error: &Error, journey: &mut Journey)
 pub fn conclude(stage: Stage, error: Option<&Error>) {
     match stage {
         Stage::Arrived | Stage::Ended => {}
-        Stage::Admitted(admission, _) => {
+        Stage::Admitted(admission, plan) => {
+            // Before the record: whoever has seen the end of a request finds nothing held by it.
+            drop(plan);
             let receipt = match error {
                 Some(error) if cut::is_stop(error) => cut::receipt(admission.book()),
                 Some(error) if !is_the_clients(error) => {
@@ -90,7 +92,8 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
             };
             admission.into_book().close(receipt);
         }
-        Stage::Relaying(commitment, _) => {
+        Stage::Relaying(commitment, plan) => {
+            drop(plan);
             let ended = ended(&commitment.answer, error);
             commitment.settle(ended);
         }

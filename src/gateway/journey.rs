@@ -90,8 +90,8 @@ pub struct Facts {
     pub request_bytes: u64,
     /// The policies that found something in the body.
     pub policies: Vec<Hit>,
-    /// How long the client took to send its body, which is no overhead of ours.
-    pub body_wait: Duration,
+    /// How long was waited for others, the client's body and the provider's turn: that is no overhead of ours.
+    pub waited: Duration,
 }
 
 /// What is known about a request the moment it arrives.

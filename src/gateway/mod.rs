@@ -11,6 +11,7 @@
 //! | 3 | `authorize` | ” | `Account`, head of the body → `Grant`; endpoint and address before the body is read | 403, 404, 503 |
 //! | 4 | `admit` | ” | `Grant` → `Admission`: a place in the journal is held, and what the limits count | 400, 402, 413, 429, 503 |
 //! | 5 | `inspect` | ”, `response_filter`, `response_body_filter` | body → what may be said of it; the answer likewise, as it passes | 403, or the stream's end |
+//! | | `wait` | ” | where a provider is asked only so many requests at once: a `Turn`, fairly among keys | 401, 403, 503 |
 //! | 6 | `route` | ”, `upstream_peer`, `fail_to_connect` | choice → `Plan` → address | 502, 504 |
 //! | 7 | `relay` | `upstream_request_filter`, `request_body_filter`, `response_filter`, `response_body_filter` | `Admission` → `Commitment`; the answer passes and is metered | 502, 504, or the stream's error event |
 //! | | `cut` | `response_filter`, `response_body_filter`, `fail_to_proxy` | a key that may not go on ends its running answer | 401, 403, or the stream's end |
@@ -33,6 +34,7 @@ mod body; // reads the body once and hands it upstream
 mod authorize; // 3 may they use this? → Grant
 mod admit; // 4 is there room? → Admission
 mod inspect; // 5 may this be said? → what is left of it
+mod wait; // a turn at a provider that is asked only so many requests at once
 mod route; // 6 where does it go, and where next? → Plan
 mod relay; // 7 send it, stream the answer, meter it → Commitment
 mod settle; // 8 what did it cost? → Receipt

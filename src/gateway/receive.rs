@@ -32,6 +32,7 @@ use super::refusal::Refusal;
 use super::report::{Entry, Receipt};
 use super::respond;
 use super::route::Plan;
+use super::wait::{Unserved, wait};
 
 const JSON: &str = "application/json";
 
@@ -52,6 +53,15 @@ enum Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Unserved> for Stop {
+    fn from(unserved: Unserved) -> Self {
+        match unserved {
+            Unserved::Refused(refusal) => Self::Refused(refusal),
+            Unserved::Client(error) => Self::Gone(error),
+        }
     }
 }
 
@@ -191,7 +201,10 @@ async fn judge(
             let asked = admit::Asked { endpoint, ask: &ask, body_bytes, price };
             let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, Moment::now())?;
             let inspection = inspect(catalog, &mut entry.facts, &body)?;
-            let plan = plan(account, &grant, session.req_header(), &route, endpoint, &ask, &body, inspection)?;
+            let mut plan = plan(account, &grant, session.req_header(), &route, endpoint, &ask, &body, inspection)?;
+            let begun = Instant::now();
+            plan.turn = wait(session, account, catalog, &plan.provider, gateway.journal.metrics()).await?;
+            entry.facts.waited += begun.elapsed();
             Ok(Judged::Forward(room, Box::new(plan)))
         }
         Target::Models(dialect) => {
@@ -228,7 +241,7 @@ async fn read_body(
     let tighter = admit::body_bytes_max(account, catalog).filter(|(limit, _)| *limit < own as u64);
     let bytes_max = tighter.map_or(own, |(limit, _)| limit as usize);
     let body = body::read(session, bytes_max, catalog.settings.timeouts.body).await;
-    entry.facts.body_wait = begun.elapsed();
+    entry.facts.waited = begun.elapsed();
     let body = body.map_err(|error| match error {
         BodyError::Refused(Refusal::BodyTooLarge { limit, .. }) => {
             Stop::Refused(Refusal::BodyTooLarge { limit, scope: tighter.map(|(_, scope)| scope) })
@@ -307,7 +320,7 @@ fn plan(
         model: &own_name,
     });
     let inspected = inspection.answer;
-    Ok(Plan { provider, own_key, endpoint, model, target, body, hide_usage, inspected, connects: 0 })
+    Ok(Plan { provider, own_key, endpoint, model, target, body, hide_usage, inspected, turn: None, connects: 0 })
 }
 
 /// Reads the head of a body, which is JSON but for endpoints that take files.
@@ -345,7 +358,7 @@ fn facts(
         stream: false,
         request_bytes: 0,
         policies: Vec::new(),
-        body_wait: Duration::ZERO,
+        waited: Duration::ZERO,
     }
 }
 

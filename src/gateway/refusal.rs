@@ -12,6 +12,7 @@ use http::StatusCode;
 use crate::catalog::{Denial, Hit, Lapse, Named, Scope, Unit, Wait, What};
 use crate::domain::{KeyTextError, NanoUsd, Verdict};
 use crate::protocol::error::ErrorKind;
+use crate::providers::Capacity;
 
 use super::heat::COOLS_IN_SECONDS;
 
@@ -61,6 +62,8 @@ pub enum Refusal {
     VersionUnsupported,
     /// The gateway does as much as it may; the text completes “the gateway …”.
     Overloaded(&'static str),
+    /// The provider is asked as many requests as it may be, and as many wait as may, or this one has waited enough.
+    ProviderBusy(Box<Busy>),
     WebsocketUnsupported,
     /// By this policy; the names are those of all that found something.
     PolicyBlocked {
@@ -71,6 +74,17 @@ pub enum Refusal {
     NoProvider(String),
     UpstreamFailed(&'static str),
     UpstreamTimeout,
+}
+
+/// What a busy provider is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    pub provider: Arc<str>,
+    pub capacity: Capacity,
+    /// Whether the request waited for as long as it may, rather than found the queue full.
+    pub waited: bool,
+    /// After which it makes sense to try again.
+    pub seconds: u32,
 }
 
 /// One row of the table.
@@ -167,7 +181,9 @@ impl Refusal {
             Self::VersionUnsupported => {
                 row(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "version_unsupported", InvalidRequest)
             }
-            Self::Overloaded(_) => may_retry(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Overloaded),
+            Self::Overloaded(_) | Self::ProviderBusy(_) => {
+                may_retry(StatusCode::SERVICE_UNAVAILABLE, "overloaded", Overloaded)
+            }
             Self::OutputTooLarge { .. } => row(StatusCode::BAD_REQUEST, "output_too_large", InvalidRequest),
             Self::Limited(hit) => limited_row(hit),
             Self::BudgetExhausted => row(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", Billing),
@@ -187,6 +203,7 @@ impl Refusal {
             | Self::UpstreamTimeout
             | Self::AuditUnavailable
             | Self::Overloaded(_)
+            | Self::ProviderBusy(_)
             | Self::NoProvider(_) => Verdict::Error,
             Self::PolicyBlocked { .. } => Verdict::Block,
             _ => Verdict::Deny,
@@ -197,6 +214,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::AuditUnavailable | Self::Overloaded(_) => Some(1),
+            Self::ProviderBusy(busy) => Some(busy.seconds),
             Self::Limited(hit) => match hit.wait {
                 Wait::For(wait) => Some(u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)),
                 Wait::Running => Some(1),
@@ -364,6 +382,15 @@ impl fmt::Display for Refusal {
             Self::MethodUnknown => f.write_str("The request's method is none this gateway knows. Check its spelling."),
             Self::VersionUnsupported => {
                 f.write_str("This gateway speaks HTTP/1.1, and HTTP/2 over TLS. Send the request in one of them.")
+            }
+            Self::ProviderBusy(busy) => {
+                let Busy { provider, capacity: Capacity { concurrency, queue, queue_time }, waited, seconds } = &**busy;
+                write!(f, "The provider {provider} is asked at most {concurrency} requests at once, and ")?;
+                match waited {
+                    true => write!(f, "this one has waited {} seconds for its turn.", queue_time.as_secs_f64())?,
+                    false => write!(f, "{queue} wait already.")?,
+                }
+                write!(f, " Try again in {seconds} seconds.")
             }
             Self::Overloaded(what) => write!(f, "The gateway {what} at the moment. Try again shortly."),
             Self::WebsocketUnsupported => f.write_str(

@@ -45,7 +45,7 @@ impl Entry {
     }
 
     fn close(&mut self, verdict: Verdict, refusal: Option<Refused>) -> (Arc<Opening>, Option<Slot>) {
-        let overhead = refusal.is_none().then(|| self.facts.started.elapsed().saturating_sub(self.facts.body_wait));
+        let overhead = refusal.is_none().then(|| self.facts.started.elapsed().saturating_sub(self.facts.waited));
         let opening = Arc::new(self.facts.opening(verdict, refusal, overhead));
         (opening, self.slot.take())
     }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -69,6 +69,8 @@ pub struct Metrics {
     duration: HistogramVec,
     first_token: HistogramVec,
     overhead: Histogram,
+    queue_length: IntGaugeVec,
+    queue_wait: HistogramVec,
     connections_refused: IntCounterVec,
     connections: IntGauge,
     requests_active: IntGauge,
@@ -112,6 +114,20 @@ struct RouteSeries {
     /// Indexed by whether the answer is a stream.
     duration: [Histogram; 2],
     first_token: [Histogram; 2],
+}
+
+/// A request that waits for its provider.
+pub struct Queued {
+    length: IntGauge,
+    wait: Histogram,
+    since: Instant,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.length.dec();
+        self.wait.observe(self.since.elapsed().as_secs_f64());
+    }
 }
 
 impl KeySeries {
@@ -197,6 +213,17 @@ impl Metrics {
                 "overhead_seconds",
                 "Time the gateway itself added before the upstream was asked.",
                 &OVERHEAD_BUCKETS,
+            )?,
+            queue_length: table.gauges(
+                "provider_queue_length",
+                "Requests that wait for a provider which is asked only so many at once.",
+                &["provider"],
+            )?,
+            queue_wait: table.histograms(
+                "provider_queue_wait_seconds",
+                "How long requests waited for their turn at a provider, of those that had to.",
+                &DURATION_BUCKETS,
+                &["provider"],
             )?,
             connections_refused: table.counters(
                 "connections_refused_total",
@@ -396,6 +423,13 @@ impl Metrics {
     /// How many connections clients have to the edge.
     pub fn connections(&self, count: usize) {
         self.connections.set(count as i64);
+    }
+
+    /// Counts a request among those that wait for `provider`, until what this returns is dropped.
+    pub fn queued(&self, provider: &str) -> Queued {
+        let length = self.queue_length.with_label_values(&[provider]);
+        length.inc();
+        Queued { length, wait: self.queue_wait.with_label_values(&[provider]), since: Instant::now() }
     }
 
     /// Counts a connection beyond a cap.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -40,6 +41,23 @@ pub struct Provider {
     pub credential: Option<Secret>,
     /// For the kind `azure` alone.
     pub azure: Azure,
+    /// How much it may be asked at once; `None` if that is not limited.
+    pub capacity: Option<Capacity>,
+}
+
+/// How many requests a provider is asked at once, and how many may wait for that, how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    pub concurrency: usize,
+    pub queue: usize,
+    pub queue_time: Duration,
+}
+
+impl Capacity {
+    pub const UNLIMITED: Self = Self { concurrency: usize::MAX, queue: usize::MAX, queue_time: Duration::MAX };
+    /// Requests that may wait, and how long, where nothing else is said.
+    pub const QUEUE: usize = 1000;
+    pub const QUEUE_TIME: Duration = Duration::from_secs(30);
 }
 
 impl Kind {
@@ -166,7 +184,7 @@ mod tests {
     fn target(kind: Kind, aim: &Aim<'_>) -> String {
         let base_url = BaseUrl::parse("https://host.example/prefix").unwrap();
         let azure = Azure { api_version: None, deployments: [("gpt-4o".to_owned(), "our-gpt".into())].into() };
-        Provider { name: "p".into(), kind, base_url, credential: None, azure }.target(aim)
+        Provider { name: "p".into(), kind, base_url, credential: None, azure, capacity: None }.target(aim)
     }
 
     #[test]

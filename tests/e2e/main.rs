@@ -29,6 +29,7 @@ mod corpus;
 mod framing;
 mod money;
 mod limits;
+mod fairness;
 mod crowd;
 mod mixed;
 mod tls;

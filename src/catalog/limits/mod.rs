@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::domain::Limits;
+use crate::domain::{Count, Limits};
 
 use super::{Credential, Scope};
 
@@ -58,6 +58,11 @@ impl Quota {
         self.0.load().as_ref().map(|meters| meters.limits().clone()).unwrap_or_default()
     }
 
+    /// The share of a busy provider, in turns.
+    pub fn weight(&self) -> Option<u64> {
+        self.0.load().as_ref().and_then(|meters| meters.limits().weight).map(Count::get)
+    }
+
     pub fn is_unlimited(&self) -> bool {
         self.0.load().is_none()
     }
@@ -85,6 +90,12 @@ pub struct Organization {
 impl<'a> Scopes<'a> {
     pub fn of(credential: &'a Credential, organization: &'a Organization) -> Self {
         Self { key: &credential.key, organization }
+    }
+
+    /// The key's share of a busy provider, in turns.
+    pub fn weight(self) -> u64 {
+        let team = || self.key.team.as_deref().and_then(|team| team.state.quota().weight());
+        self.key.state.quota().weight().or_else(team).unwrap_or(1)
     }
 
     /// From the nearest to the widest.

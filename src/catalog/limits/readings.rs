@@ -8,9 +8,18 @@ use crate::journal::LimitReading;
 
 use super::{Moment, Named, Quota, Standing, Unit};
 
-/// How every limit stands: the organization's, each team's, and those of up to `keys_max` keys that are not revoked.
+/// How every limit stands: the providers', the organization's, each team's, and those of up to `keys_max` keys that are
+/// not revoked.
 pub fn readings(catalog: &Catalog, keys_max: usize, now: Moment) -> Vec<LimitReading> {
     let mut readings = of(Scope::Organization, &catalog.payer.name, &catalog.payer.quota, now);
+    readings.extend(catalog.queues.iter().map(|(provider, queue)| LimitReading {
+        scope: "provider",
+        name: provider.clone(),
+        limit: Named::Concurrency.label().into(),
+        utilization: queue.utilization(),
+        remaining_usd: None,
+        reserved: None,
+    }));
     let (mut keys, mut teams) = (HashSet::new(), HashSet::new());
     for credential in catalog.keys.iter() {
         let key = &credential.key;

@@ -74,6 +74,9 @@ pub(super) struct PermissionsSchema {
 #[schema(as = Limits)]
 #[expect(dead_code, reason = "it only describes `domain::Limits`, which knows nothing of this API")]
 pub(super) struct LimitsSchema {
+    /// The share of a busy provider, in turns, from 1 to 1000. A key has its own, else its team's, else 1.
+    #[schema(required = false)]
+    weight: Option<u64>,
     #[schema(inline)]
     #[serde(flatten)]
     all: BoundsSchema,

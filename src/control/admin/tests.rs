@@ -43,8 +43,14 @@ impl Bench {
     /// With one provider of OpenAI's kind.
     pub(super) async fn with_provider() -> Self {
         let base_url = BaseUrl::parse("http://127.0.0.1:9").unwrap();
-        let provider =
-            Provider { name: "openai".into(), kind: Kind::OpenAi, base_url, credential: None, azure: Azure::default() };
+        let provider = Provider {
+            name: "openai".into(),
+            kind: Kind::OpenAi,
+            base_url,
+            credential: None,
+            azure: Azure::default(),
+            capacity: None,
+        };
         let routing = Routing { providers: vec![Arc::new(provider)], models: Vec::new() };
         let dir = tempfile::tempdir().unwrap();
         let (control, journal) = open_with(dir.path(), routing).await.unwrap();

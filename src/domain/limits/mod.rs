@@ -21,6 +21,10 @@ pub use window::{Period, TimeZone, Window};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
+    /// How large a share of a busy provider is, in turns: twice the weight gets twice the turns. A key has its own, else
+    /// its team's, else 1; the organization has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Count>,
     /// For requests of any model.
     #[serde(flatten)]
     pub all: Bounds,
@@ -76,6 +80,7 @@ pub struct LimitsChange(pub Value);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitsError {
     Count,
+    Weight,
     ModelsTooMany,
     BudgetsTooMany,
     /// A burst without a rate.
@@ -87,6 +92,8 @@ pub enum LimitsError {
 impl Limits {
     /// How many patterns may have limits of their own.
     pub const MODELS_MAX: usize = 12;
+    /// The greatest weight.
+    pub const WEIGHT_MAX: u64 = 1000;
 
     /// Nothing is limited.
     pub fn limit_nothing(&self) -> bool {
@@ -97,6 +104,9 @@ impl Limits {
     pub fn check(&self) -> Result<(), LimitsError> {
         if self.models.len() > Self::MODELS_MAX {
             return Err(LimitsError::ModelsTooMany);
+        }
+        if self.weight.is_some_and(|weight| weight.get() > Self::WEIGHT_MAX) {
+            return Err(LimitsError::Weight);
         }
         let bounds = || std::iter::once(&self.all).chain(self.models.values());
         if bounds().any(|bounds| bounds.budgets.len() > Bounds::BUDGETS_MAX) {
@@ -188,6 +198,7 @@ impl fmt::Display for LimitsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count => write!(f, "a limit is a whole number from 1 to {}", Count::MAX),
+            Self::Weight => write!(f, "a weight is a whole number from 1 to {}", Limits::WEIGHT_MAX),
             Self::ModelsTooMany => {
                 write!(f, "at most {} patterns for models have limits of their own", Limits::MODELS_MAX)
             }

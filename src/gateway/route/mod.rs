@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
-use crate::catalog::Timeouts;
+use crate::catalog::{Timeouts, Turn};
 use crate::policy::Active;
 use crate::protocol::Endpoint;
 use crate::providers::Provider;
@@ -42,6 +42,8 @@ pub struct Plan {
     pub hide_usage: bool,
     /// What the answer is looked at for.
     pub inspected: Active,
+    /// Its turn at a provider that is asked only so many requests at once.
+    pub turn: Option<Turn>,
     /// Connections that could not be made so far.
     pub connects: usize,
 }
