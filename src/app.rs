@@ -27,11 +27,12 @@ use crate::config::{Config, Listen, Listeners};
 use crate::control;
 use crate::control::{Control, Ledger, OpenError};
 use crate::domain::KeyText;
-use crate::gateway::{Door, Gateway, UnderWay};
+use crate::gateway::{Door, Gateway, Pressure, UnderWay};
 use crate::journal::{Journal, Metrics};
 use crate::listen::{self, CurrentIdentity, Gate};
 use crate::telemetry::{Health, scrape_routes};
 
+mod host; // the process among others on its machine
 mod manager; // the service manager: sockets it holds, and what it is told
 mod reload; // what takes effect while the process runs, and what needs a start
 
@@ -100,6 +101,7 @@ struct Sockets {
 impl App {
     /// Starts everything `config` asks for; requests are taken when this returns. `load` reads it again later.
     pub fn start(config: Config, load: Load) -> Result<Self, StartError> {
+        host::prepare();
         let sockets = Sockets::open(&config.listen)?;
         let listen = sockets.addresses(&config.listen);
         let office = runtime("office", OFFICE_THREADS)?;
@@ -143,7 +145,9 @@ impl App {
             admin.serve(gate, async move { listen::until_closing(&mut closing).await })
         })?;
 
-        let gateway = Gateway::new(catalog.clone(), journal, pepper);
+        let pressure = Arc::new(Pressure::new(host::memory_bytes_max()));
+        office.spawn(host::measure(Arc::downgrade(&pressure)));
+        let gateway = Gateway::new(catalog.clone(), journal, pepper, pressure);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
         serve_edge(&edge, Door::new(gateway, identities.edge), sockets.edge, &listen, stopped);

@@ -26,7 +26,7 @@ pub use limits::{
 };
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
-pub use settings::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Retention, Settings, Timeouts};
+pub use settings::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Overload, Retention, Settings, Timeouts};
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
 pub use turns::{Full, Joined, Line, Queue, Queues, Turn};
 pub use unmatched::unmatched;

@@ -11,9 +11,12 @@ use crate::protocol::framing::HeadLimits;
 pub struct Settings {
     /// The largest request body, in bytes. The gateway holds a whole body in memory until it is sent on.
     pub body_bytes_max: usize,
+    /// What a large body must keep up with, in bytes per second, to be given more than `timeouts.body`.
+    pub body_rate_min: usize,
     /// Connections to providers that are kept for the next request, in all.
     pub upstream_connections_kept: usize,
     pub door: Doorway,
+    pub overload: Overload,
     pub access: Access,
     pub cut: CutForm,
     /// Whether a running stream ends when what has passed of it has used up a hard budget.
@@ -31,6 +34,15 @@ pub struct Doorway {
     /// Clients' connections, in all and from one address (of IPv6: one /64 network).
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+}
+
+/// Beyond what new work is refused, so that what was admitted can be served.
+#[derive(Clone, Copy, Debug)]
+pub struct Overload {
+    /// Requests under way.
+    pub requests_max: usize,
+    /// What the process may keep in memory; a part of what there is if nothing is set.
+    pub memory_bytes_max: Option<usize>,
 }
 
 /// How callers are told from strangers.
@@ -99,9 +111,10 @@ pub struct Timeouts {
     pub body: Duration,
     /// For a connection to the provider to be made, TLS included.
     pub connect: Duration,
-    /// How long the provider may stay silent: before its answer, and between two pieces of it. Pingora counts
-    /// each read of an upstream connection alike, so this is one figure.
+    /// How long the provider may be silent before its answer begins.
     pub first_byte: Duration,
+    /// How long it may be silent between two pieces of its answer.
+    pub idle: Duration,
     /// For one piece of the answer to be taken by the client.
     pub write: Duration,
     /// How long a client's connection is kept between two requests.
@@ -115,7 +128,9 @@ impl Default for Settings {
         Self {
             body_bytes_max: 32 * 1024 * 1024,
             upstream_connections_kept: 1024,
+            body_rate_min: 32 * 1024,
             door: Doorway::default(),
+            overload: Overload { requests_max: 20_000, memory_bytes_max: None },
             access: Access::default(),
             cut: CutForm::default(),
             cut_streams: true,
@@ -186,6 +201,7 @@ impl Default for Timeouts {
             body: seconds(60),
             connect: seconds(5),
             first_byte: seconds(120),
+            idle: seconds(120),
             write: seconds(60),
             keepalive: seconds(75),
             drain: seconds(30 * 60),

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::catalog::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Retention, Settings, Timeouts};
+use crate::catalog::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Overload, Retention, Settings, Timeouts};
 use crate::domain::{Limits, Name, Network, Pattern, PermissionError, Permissions, Unknown};
 use crate::protocol::framing::HeadLimits;
 use crate::providers::{Azure, BaseUrl, Capacity, Kind};
@@ -248,13 +248,16 @@ fn allowed<T>(
 fn path_limits(section: &Section<'_>) -> Settings {
     let default = Settings::default();
     let body_bytes_max = section.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024));
+    let body_rate_min = section.optional("body_rate_min", size(1..=1024 * 1024 * 1024));
     let kept = section.optional("upstream_connections_kept", count(1..=65_536));
     let cut_streams = section.optional("cut_streams", choice(&[("true", true), ("false", false)]));
     Settings {
         cut_streams: cut_streams.map_or(default.cut_streams, |word| word.value),
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
+        body_rate_min: body_rate_min.map_or(default.body_rate_min, |size| size.value),
         door: doorway(section),
+        overload: overload(section),
         ..default
     }
 }
@@ -287,6 +290,17 @@ fn doorway(section: &Section<'_>) -> Doorway {
         },
         connections_max: connections("connections_max", default.connections_max),
         connections_per_address_max: connections("connections_per_address_max", default.connections_per_address_max),
+    }
+}
+
+fn overload(section: &Section<'_>) -> Overload {
+    const GIB: usize = 1024 * 1024 * 1024;
+    let default = Settings::default().overload;
+    let requests = section.optional("requests_max", count(1..=1_000_000));
+    let memory = section.optional("memory_bytes_max", size(64 * 1024 * 1024..=1024 * GIB));
+    Overload {
+        requests_max: requests.map_or(default.requests_max, |count| count.value),
+        memory_bytes_max: memory.map(|size| size.value),
     }
 }
 
@@ -338,6 +352,7 @@ fn timeouts(section: &Section<'_>) -> Timeouts {
         body: read("body", default.body, 60 * MINUTE),
         connect: read("connect", default.connect, 5 * MINUTE),
         first_byte: read("first_byte", default.first_byte, 60 * MINUTE),
+        idle: read("idle", default.idle, 60 * MINUTE),
         write: read("write", default.write, 60 * MINUTE),
         keepalive: read("keepalive", default.keepalive, 60 * MINUTE),
         drain: read("drain", default.drain, 24 * 60 * MINUTE),

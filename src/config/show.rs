@@ -98,6 +98,12 @@ impl Config {
         write_limits(out, &self.limits)?;
         writeln!(out, "  body_bytes_max: {}", show_size(self.settings.body_bytes_max))?;
         writeln!(out, "  upstream_connections_kept: {}", self.settings.upstream_connections_kept)?;
+        writeln!(out, "  body_rate_min: {}", show_size(self.settings.body_rate_min))?;
+        writeln!(out, "  requests_max: {}", self.settings.overload.requests_max)?;
+        match self.settings.overload.memory_bytes_max {
+            Some(bytes) => writeln!(out, "  memory_bytes_max: {}", show_size(bytes))?,
+            None => writeln!(out, "  # memory_bytes_max: 80 % of what there is")?,
+        }
         let door = &self.settings.door;
         writeln!(out, "  header_bytes_max: {}", show_size(door.head.bytes))?;
         writeln!(out, "  header_fields_max: {}", door.head.fields)?;
@@ -112,6 +118,7 @@ impl Config {
         writeln!(out, "  body: {}", show_duration(timeouts.body))?;
         writeln!(out, "  connect: {}", show_duration(timeouts.connect))?;
         writeln!(out, "  first_byte: {}", show_duration(timeouts.first_byte))?;
+        writeln!(out, "  idle: {}", show_duration(timeouts.idle))?;
         writeln!(out, "  write: {}", show_duration(timeouts.write))?;
         writeln!(out, "  keepalive: {}", show_duration(timeouts.keepalive))?;
         writeln!(out, "  drain: {}", show_duration(timeouts.drain))?;

@@ -14,8 +14,10 @@ use http::{Version, header};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
+use tokio::time::{Instant, timeout_at};
 
 use super::door::BrokenChunks;
+use super::pressure::Held;
 use super::refusal::Refusal;
 
 /// What Pingora's retry buffer holds at most (`BODY_BUF_LIMIT` in its HTTP/1 and HTTP/2 servers).
@@ -30,20 +32,32 @@ pub enum BodyError {
     Client(Box<Error>),
 }
 
-/// Reads the whole body of at most `bytes_max` within `deadline`.
-pub async fn read(session: &mut Session, bytes_max: usize, deadline: Duration) -> Result<Bytes, BodyError> {
+/// What a body may be, and how long it may take.
+pub struct Limits {
+    pub bytes_max: usize,
+    /// For the whole body, and one second more for every `rate_min` bytes of it that have come.
+    pub patience: Duration,
+    pub rate_min: usize,
+}
+
+impl Limits {
+    /// When a body's time is up of which so much has come. A client that stalls is not given what it has saved.
+    fn deadline(&self, begun: Instant, came: usize) -> Instant {
+        let earned = Duration::from_secs_f64(came as f64 / self.rate_min.max(1) as f64);
+        (begun + self.patience + earned).min(Instant::now() + self.patience)
+    }
+}
+
+/// Reads the whole body, which is counted in `held` as it comes.
+pub async fn read(session: &mut Session, limits: &Limits, held: Held<'_>) -> Result<Bytes, BodyError> {
     let announced = announced_length(session)?;
-    if announced.is_some_and(|length| length > bytes_max as u64) {
-        return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max as u64, scope: None }));
+    if announced.is_some_and(|length| length > limits.bytes_max as u64) {
+        return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: limits.bytes_max as u64, scope: None }));
     }
     if expects_continue(session) {
         session.write_continue_response().await.map_err(client)?;
     }
-    let reading = read_announced(session, announced, bytes_max);
-    let body = match tokio::time::timeout(deadline, reading).await {
-        Ok(body) => body,
-        Err(_elapsed) => Err(BodyError::Refused(Refusal::BodyTimeout)),
-    };
+    let body = read_announced(session, announced, limits, held).await;
     if body.is_err() {
         // What could not be read would be taken for the next request.
         session.set_keepalive(None);
@@ -51,17 +65,26 @@ pub async fn read(session: &mut Session, bytes_max: usize, deadline: Duration) -
     body
 }
 
-async fn read_announced(session: &mut Session, announced: Option<u64>, bytes_max: usize) -> Result<Bytes, BodyError> {
+async fn read_announced(
+    session: &mut Session,
+    announced: Option<u64>,
+    limits: &Limits,
+    mut held: Held<'_>,
+) -> Result<Bytes, BodyError> {
+    let begun = Instant::now();
     let mut body = BytesMut::with_capacity(announced.map_or(0, |length| RESERVED_BYTES_MAX.min(length as usize)));
     loop {
         let rest = announced.map(|length| (length as usize).saturating_sub(body.len()));
         if rest.is_none_or(|rest| rest <= RETRY_BUFFER_BYTES) {
             session.enable_retry_buffering();
         }
-        let Some(piece) = session.read_request_body().await.map_err(client)? else { break };
-        if body.len() + piece.len() > bytes_max {
-            return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: bytes_max as u64, scope: None }));
+        let piece = timeout_at(limits.deadline(begun, body.len()), session.read_request_body()).await;
+        let piece = piece.map_err(|_elapsed| BodyError::Refused(Refusal::BodyTimeout))?;
+        let Some(piece) = piece.map_err(client)? else { break };
+        if body.len() + piece.len() > limits.bytes_max {
+            return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: limits.bytes_max as u64, scope: None }));
         }
+        held.grow(piece.len()).map_err(BodyError::Refused)?;
         body.extend_from_slice(&piece);
     }
     if !body.is_empty() && session.get_retry_buffer().is_none() {

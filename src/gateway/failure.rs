@@ -10,6 +10,7 @@ use crate::domain::{Ended, Verdict};
 use crate::protocol::error::{self, ErrorFacts};
 
 use super::cut;
+use super::door::SilentProvider;
 use super::journey::{Journey, Stage};
 use super::refusal::Refusal;
 use super::relay::Answer;
@@ -104,10 +105,17 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
 /// could not be flushed; of a provider's connection it always says.
 pub fn is_the_clients(error: &Error) -> bool {
     match error.esource() {
+        _ if is_silence(error) => false,
         ErrorSource::Downstream => true,
         ErrorSource::Unset => matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout),
         _ => false,
     }
+}
+
+/// Whether it is the provider's silence that ended it, which is noticed on the client's side.
+fn is_silence(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is_some_and(|cause| cause.is::<SilentProvider>())
 }
 
 /// An error as the log may show it: what happened, and what the operating system or TLS says to it. Pingora's own
@@ -158,6 +166,7 @@ fn refusal(error: &Error) -> Refusal {
 fn failure_kind(error: &Error) -> &'static str {
     use ErrorType::*;
     match error.etype() {
+        _ if is_silence(error) => "timeout",
         ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout => "timeout",
         ConnectRefused | ConnectNoRoute | ConnectError | BindError | SocketError | ConnectProxyFailure => "connect",
         TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup | HandshakeError => "tls",

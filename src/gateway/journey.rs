@@ -14,6 +14,7 @@ use crate::policy::Hit;
 use crate::protocol::{Dialect, client};
 
 use super::admit::Admission;
+use super::door::Silence;
 use super::relay::Commitment;
 use super::route::Plan;
 
@@ -30,6 +31,8 @@ pub struct Journey {
     /// The caller's dialect and the request's id, once known: what answers of our own are shaped by.
     pub dialect: Option<Dialect>,
     pub request_id: Option<Arc<str>>,
+    /// How long the provider may be silent, once it has been asked; of requests over HTTP/1.
+    pub silence: Option<Silence>,
     _under_way: UnderWay,
 }
 
@@ -48,8 +51,15 @@ impl UnderWay {
 impl Journey {
     pub fn new(catalog: Arc<Catalog>, under_way: &UnderWay) -> Self {
         let settings = catalog.settings.clone();
-        let (stage, dialect, request_id) = Default::default();
-        Self { stage, catalog: Some(catalog), settings, dialect, request_id, _under_way: under_way.clone() }
+        let (stage, dialect, request_id, silence) = Default::default();
+        Self { stage, catalog: Some(catalog), settings, dialect, request_id, silence, _under_way: under_way.clone() }
+    }
+
+    /// From now on the provider may be silent for so long.
+    pub fn wait(&self, limit: Duration) {
+        if let Some(silence) = &self.silence {
+            silence.may_last(limit);
+        }
     }
 }
 

@@ -40,6 +40,7 @@ mod relay; // 7 send it, stream the answer, meter it → Commitment
 mod settle; // 8 what did it cost? → Receipt
 mod report; // 9 write it down: one record, whatever ended it
 mod me; // what a key is and may use, told to its holder
+mod pressure; // whether there is room for one more request
 mod heat; // how often authentication fails from each address
 mod refusal; // every reason to say no: one table
 mod cut; // ends a running answer whose key may not go on
@@ -49,5 +50,6 @@ mod respond; // answers of the gateway's own
 pub use door::Door;
 pub use journey::UnderWay;
 pub use phases::Gateway;
+pub use pressure::Pressure;
 pub use refusal::{Refusal, Row};
 use route::CONNECTS_MAX;

@@ -21,17 +21,19 @@ use super::authenticate::Passthrough;
 use super::failure::{self, Told};
 use super::heat::Heat;
 use super::journey::{Arrival, Journey, Stage, UnderWay, now};
+use super::pressure::Pressure;
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
 use super::respond::{self, POLICIES, REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::Resolver;
-use super::{body, cut};
+use super::{body, cut, door};
 
 /// The request path and what it reads and writes: knowledge from the catalog, facts into the journal.
 pub struct Gateway {
     pub(super) catalog: Arc<CurrentCatalog>,
     pub(super) journal: Journal,
     pub(super) pepper: Pepper,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) heat: Heat,
     passthrough: OnceLock<Passthrough>,
     resolver: Resolver,
@@ -39,9 +41,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(catalog: Arc<CurrentCatalog>, journal: Journal, pepper: Pepper) -> Self {
+    pub fn new(catalog: Arc<CurrentCatalog>, journal: Journal, pepper: Pepper, pressure: Arc<Pressure>) -> Self {
         let (heat, passthrough, resolver, under_way) = Default::default();
-        Self { catalog, journal, pepper, heat, passthrough, resolver, under_way }
+        Self { catalog, journal, pepper, pressure, heat, passthrough, resolver, under_way }
     }
 
     pub fn catalog(&self) -> &CurrentCatalog {
@@ -53,6 +55,12 @@ impl Gateway {
         let series = || self.journal.metrics().key_series(Passthrough::NAME, None);
         let account = || self.passthrough.get_or_init(|| Passthrough::new(series()));
         settings.access.provider_key_passthrough.then(account)
+    }
+
+    /// How many requests are under way.
+    pub(super) fn requests(&self) -> usize {
+        // Beside them, the gateway and whoever watches it hold one each, of which the count leaves out one.
+        self.under_way.count().saturating_sub(1)
     }
 
     /// The requests under way, to be watched while the gateway stops.
@@ -133,6 +141,8 @@ impl ProxyHttp for Gateway {
         }
         let stage = std::mem::replace(&mut journey.stage, Stage::Ended);
         let Stage::Admitted(admission, plan) = stage else { return lost() };
+        journey.silence = door::silence(session);
+        journey.wait(journey.settings.timeouts.first_byte);
         let inspected = plan.inspected.clone();
         let answer = Answer::awaited(plan.endpoint, plan.body.clone(), plan.hide_usage, inspected);
         journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
@@ -160,6 +170,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         journey: &mut Journey,
     ) -> Result<()> {
+        journey.wait(journey.settings.timeouts.idle);
         let Stage::Relaying(commitment, plan) = &mut journey.stage else { return lost() };
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade nobody asked for").into_up());
@@ -209,6 +220,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         journey: &mut Journey,
     ) -> Result<Option<std::time::Duration>> {
+        journey.wait(journey.settings.timeouts.idle);
         let Stage::Relaying(commitment, plan) = &mut journey.stage else { return lost() };
         // A stream that has said its last word is not cut for what it has cost.
         if commitment.lapse().is_some() || commitment.cause().is_some() && !commitment.answer.has_ended() {

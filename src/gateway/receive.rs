@@ -28,6 +28,7 @@ use super::inspect::{Inspection, inspect};
 use super::journey::{Arrival, Facts, Journey, now};
 use super::me;
 use super::phases::Gateway;
+use super::pressure::Held;
 use super::refusal::Refusal;
 use super::report::{Entry, Receipt};
 use super::respond;
@@ -195,7 +196,8 @@ async fn judge(
         Target::Ask(endpoint) => {
             frame::check(uri.query(), &session.req_header().headers)?;
             admit::look_in(account, catalog, Moment::now())?;
-            let body = read_body(catalog, account, session, entry).await?;
+            let held = gateway.pressure.enter(gateway.requests(), &catalog.settings.overload)?;
+            let body = read_body(catalog, account, session, entry, held).await?;
             let (grant, ask) = ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, &body)?;
             let (body_bytes, price) = (entry.facts.request_bytes, entry.facts.price.as_deref());
             let asked = admit::Asked { endpoint, ask: &ask, body_bytes, price };
@@ -235,12 +237,15 @@ async fn read_body(
     account: &Account,
     session: &mut Session,
     entry: &mut Entry,
+    held: Held<'_>,
 ) -> Result<Bytes, Stop> {
     let begun = Instant::now();
     let own = catalog.settings.body_bytes_max;
     let tighter = admit::body_bytes_max(account, catalog).filter(|(limit, _)| *limit < own as u64);
     let bytes_max = tighter.map_or(own, |(limit, _)| limit as usize);
-    let body = body::read(session, bytes_max, catalog.settings.timeouts.body).await;
+    let settings = &catalog.settings;
+    let limits = body::Limits { bytes_max, patience: settings.timeouts.body, rate_min: settings.body_rate_min };
+    let body = body::read(session, &limits, held).await;
     entry.facts.waited = begun.elapsed();
     let body = body.map_err(|error| match error {
         BodyError::Refused(Refusal::BodyTooLarge { limit, .. }) => {

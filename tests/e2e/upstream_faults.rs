@@ -65,7 +65,8 @@ async fn a_provider_that_cannot_be_reached_is_a_502() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_stalls_is_a_504() {
-    let mut world = World::with(|setup| setup.more = "timeouts: {first_byte: 500ms}".into()).await;
+    let more = "timeouts: {first_byte: 500ms, idle: 500ms}";
+    let mut world = World::with(|setup| setup.more = more.into()).await;
     let key = world.key("jane");
     let answer = ask(&world, &key, "/v1/chat/completions", &chat_body("gpt-4o-mini", false), "stall").await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"));
@@ -78,6 +79,37 @@ async fn a_provider_that_stalls_is_a_504() {
         assert_eq!((&output["reason"], &output["ended"]), (&json!("timeout"), &json!("upstream_failed")), "{output}");
         assert_eq!(output["usage"]["source"], "estimated");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_for_an_answer_and_the_waits_within_it_are_two_deadlines() {
+    for (more, fault, least, most) in [
+        ("timeouts: {first_byte: 300ms, idle: 20s}", "stall", 300, 1500),
+        ("timeouts: {first_byte: 20s, idle: 300ms}", "stall:3", 300, 1500),
+    ] {
+        let mut world = World::with(|setup| setup.more = more.into()).await;
+        let key = world.key("jane");
+        // On a connection that was used before, as most are.
+        for _ in 0..2 {
+            let begun = std::time::Instant::now();
+            let body = chat_body("gpt-4o-mini", true);
+            let answer = ask(&world, &key, "/v1/chat/completions", &body, fault).await;
+            let took = begun.elapsed();
+            assert!((Duration::from_millis(least)..Duration::from_millis(most)).contains(&took), "{more}: {took:?}");
+            assert!(answer.text().contains("did not answer in time"), "{more}: {}", answer.text());
+        }
+        let output = last_output(&world, 4).await;
+        assert_eq!((&output["reason"], &output["ended"]), (&json!("timeout"), &json!("upstream_failed")), "{output}");
+    }
+    // A stream that takes longer than either, but is never silent for long, is not cut.
+    let more = "timeouts: {first_byte: 300ms, idle: 300ms}";
+    let change = |setup: &mut crate::harness::Setup| {
+        setup.more = more.into();
+        setup.mock.interval = Duration::from_millis(100);
+    };
+    let mut world = World::with(change).await;
+    let key = world.key("jane");
+    assert!(world.chat(&key, true).send().await.text().ends_with("data: [DONE]\n\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

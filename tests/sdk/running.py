@@ -155,7 +155,7 @@ models:
   - {{name: slow-claude, serves: claude-sonnet-5, providers: [slow-anthropic]}}
   - {{name: slow-gemini, serves: gemini-3.8-flash, providers: [slow-gemini]}}
   - {{name: "claude-*", providers: [anthropic]}}
-timeouts: {{first_byte: 1s}}
+timeouts: {{first_byte: 1s, idle: 1s}}
 """
 
     def __init__(self, directory):

@@ -20,6 +20,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::silence::{Alarm, Silence};
 use crate::protocol::framing::{BodyFraming, ChunkFault, Chunks, Fault, Head, HeadLimits, HeadScan};
 
 /// What is read at once. Most requests' heads fit, with the beginning of the body.
@@ -39,6 +40,8 @@ pub struct Line {
     body: Body,
     ended: bool,
     linger: Option<Linger>,
+    silence: Silence,
+    alarm: Alarm,
 }
 
 /// A connection that is closed while its client is still sending.
@@ -80,7 +83,20 @@ pub struct BrokenChunks;
 
 impl Line {
     pub fn new(stream: Stream) -> Self {
-        Self { stream, ahead: BytesMut::new(), body: Body::Through, ended: false, linger: None }
+        Self {
+            stream,
+            ahead: BytesMut::new(),
+            body: Body::Through,
+            ended: false,
+            linger: None,
+            silence: Silence::new(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Where the request under way says how long its provider may be silent.
+    pub fn silence(&self) -> Silence {
+        self.silence.clone()
     }
 
     /// Waits for the first byte of a request. It may be here already.
@@ -143,6 +159,7 @@ impl Line {
             BodyFraming::Chunked => Rest::Chunked(Chunks::default()),
         };
         self.body = Body::Plain { head, rest };
+        self.silence.is_over();
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -227,6 +244,7 @@ impl Line {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
+            self.alarm.poll(&self.silence, cx)?;
             if self.ahead.len() >= AHEAD_BYTES_MAX {
                 return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
             }

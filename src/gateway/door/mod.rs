@@ -14,9 +14,10 @@ use log::debug;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
-use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::proxy::{HttpProxy, Session, http_proxy};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -32,9 +33,11 @@ use super::{CONNECTS_MAX, Gateway, respond};
 
 mod greet; // TLS, where the edge has an identity
 mod line; // a connection that gives Pingora one request at a time
+mod silence; // how long a provider may be silent
 mod caps; // how many connections there may be
 
 pub use line::{BrokenChunks, Line};
+pub use silence::{Silence, SilentProvider};
 
 use caps::{Caps, Full};
 use line::NoHead;
@@ -45,6 +48,9 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 /// How long a connection that has just come in may still ask when the gateway stops. Its client could not know, and
 /// would take the closed connection for a failed request.
 const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// How long the answer to a connection beyond a cap may take.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The gateway as a service of connections.
 pub struct Door {
@@ -149,6 +155,19 @@ impl Door {
         // Whoever does not take the answer goes without.
         let _ = timeout(LAST_WORD, line.close_with(&answer)).await;
     }
+
+    /// Refuses a connection beyond a cap with a word, if that can be said at once: patience would cost what the cap is
+    /// to save.
+    async fn turn_away(&self, mut stream: Stream) {
+        let refusal = Refusal::Overloaded("has as many connections as it takes");
+        self.journal.metrics().stranger_refused(refusal.row().code);
+        let answer = respond::last_word(&refusal, Dialect::OpenAi, &Uuid::now_v7().to_string());
+        let said = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        };
+        let _ = timeout(AT_ONCE, said).await;
+    }
 }
 
 #[async_trait]
@@ -168,8 +187,7 @@ impl ServerApp for Door {
                     // It would cost a greeting to say so.
                     return None;
                 }
-                let refusal = Refusal::Overloaded("has as many connections as it takes");
-                self.refuse(&mut Line::new(stream), &refusal, Dialect::OpenAi).await;
+                self.turn_away(stream).await;
                 return None;
             }
         };
@@ -201,6 +219,12 @@ fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {
         Fault::TargetTooLong => Refusal::TargetTooLong { limit: limits.target_bytes },
         Fault::TooLarge => Refusal::HeadersTooLarge { bytes: limits.bytes, fields: limits.fields },
     }
+}
+
+/// Where the request says how long its provider may be silent. Not over HTTP/2, where no connection is one request's.
+pub fn silence(session: &Session) -> Option<Silence> {
+    let line = session.stream()?.as_ref().as_any().downcast_ref::<Line>()?;
+    Some(line.silence())
 }
 
 fn address(stream: &Stream) -> Option<IpAddr> {

@@ -62,7 +62,8 @@ impl Plan {
         }
         options.connection_timeout = Some(timeouts.connect);
         options.total_connection_timeout = Some(timeouts.connect);
-        options.read_timeout = Some(timeouts.first_byte);
+        // Which of the two it is, the client's connection tells (`door::Silence`), except over HTTP/2.
+        options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle));
         options.write_timeout = Some(timeouts.write);
         options.idle_timeout = Some(IDLE_CONNECTION_KEPT);
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();

@@ -1,0 +1,102 @@
+//! Beyond the caps: new work is refused, what was admitted is served, and the gateway recovers by itself.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::harness::{World, chat_body, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_the_cap_are_refused_and_those_within_are_served() {
+    let change = |setup: &mut crate::harness::Setup| {
+        setup.more = "limits: {requests_max: 4}".into();
+        setup.mock.interval = Duration::from_millis(100);
+    };
+    let mut world = World::with(change).await;
+    let key = world.key("jane");
+    let admitted: Vec<_> = (0..4).map(|_| tokio::spawn(world.chat(&key, true).send())).collect();
+    eventually(|| (world.metric("keeptrusts_requests_active") == 4.0).then_some(())).await;
+    for _ in 0..20 {
+        let answer = world.chat(&key, true).send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"), "{}", answer.text());
+        assert_eq!((answer.header("retry-after"), answer.header("x-should-retry")), (Some("1"), None));
+    }
+    for answer in admitted {
+        assert!(answer.await.unwrap().text().ends_with("data: [DONE]\n\n"));
+    }
+    assert_eq!(world.chat(&key, false).send().await.status, 200, "it recovers");
+    assert_eq!(world.mock.totals().requests, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_has_a_ceiling() {
+    let change = |setup: &mut crate::harness::Setup| {
+        setup.more = "limits: {memory_bytes_max: 128MiB}\ntimeouts: {first_byte: 3s}".into();
+    };
+    let mut world = World::with(change).await;
+    let key = world.key("jane");
+    // What is admitted keeps its body until the provider, which stalls, is given up.
+    let mut body = chat_body("gpt-4o-mini", false);
+    body["messages"][0]["content"] = "x".repeat(16 * 1024 * 1024).into();
+    let asked: Vec<_> = (0..24)
+        .map(|_| {
+            let ask = world.ask("POST", "/v1/chat/completions").key(&key).header("x-mock-fault", "stall");
+            tokio::spawn(ask.json(&body).send())
+        })
+        .collect();
+    let (mut refused, mut served, mut most) = (0, 0, 0.0_f64);
+    for answer in asked {
+        let answer = answer.await.unwrap();
+        most = most.max(world.metric("process_resident_memory_bytes"));
+        match (answer.status, answer.code().as_str()) {
+            (503, "overloaded") => refused += 1,
+            (504, _) => served += 1,
+            other => panic!("{other:?}: {}", answer.text()),
+        }
+    }
+    assert!(refused > 0 && served > 0, "{refused} refused, {served} admitted");
+    // A body that was read is there twice while it is edited; what arrives within one measurement comes on top.
+    assert!(most < 256.0 * 1024.0 * 1024.0, "{most} bytes");
+    let recovered = eventually_served(&world, &key).await;
+    assert!(recovered < Duration::from_secs(5), "{recovered:?}");
+}
+
+async fn eventually_served(world: &World, key: &str) -> Duration {
+    let begun = Instant::now();
+    loop {
+        if world.chat(key, false).send().await.status == 200 {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not recover:\n{}", world.gateway.scrape());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_may_take_as_long_as_it_keeps_up() {
+    let more = "limits: {body_rate_min: 20KiB}\ntimeouts: {body: 700ms}";
+    let mut world = World::with(|setup| setup.more = more.into()).await;
+    let key = world.key("jane");
+    for (piece_bytes, status) in [(10 * 1024, "200"), (100, "408")] {
+        let mut body = chat_body("gpt-4o-mini", false);
+        body["messages"][0]["content"] = "x".repeat(20 * piece_bytes).into();
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(world.gateway.edge).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: kt\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // Two seconds in all, in either case.
+        for piece in body.as_bytes().chunks(piece_bytes) {
+            if stream.write_all(piece).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let mut answer = [0; 16];
+        let length = stream.read(&mut answer).unwrap();
+        assert!(String::from_utf8_lossy(&answer[..length]).contains(status), "{piece_bytes}: {answer:?}");
+    }
+}
