@@ -25,6 +25,7 @@ mod manager;
 mod revocation;
 mod scale;
 mod door;
+mod chaos;
 mod overload;
 mod corpus;
 mod framing;

@@ -4,11 +4,13 @@
 //! closes the books by itself; see `books.rs`.
 
 mod books;
+pub mod chaos;
 mod client;
 mod dice;
 mod process;
 mod scripted;
 
+pub use chaos::{Chaos, Wrong};
 pub use client::{Answer, Ask};
 pub use dice::Dice;
 pub use process::{Gateway, Kt, command, get};
