@@ -48,7 +48,7 @@ async fn meets(world: &World, chaos: &Chaos, key: &str, wrong: Wrong, (path, bod
     chaos.goes(wrong);
     let begun = Instant::now();
     let answer = world.ask("POST", path).key(key).json(body).send().await;
-    let what = format!("{wrong:?} at {path}: {} {}", answer.status, answer.text());
+    let what = format!("{wrong:?} at {path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body()));
     assert!(begun.elapsed() < PATIENCE, "{what}");
     match wrong {
         Wrong::Not | Wrong::Drips | Wrong::Figures(_) | Wrong::Gzip | Wrong::Unframed | Wrong::Html => {
@@ -70,7 +70,7 @@ async fn meets(world: &World, chaos: &Chaos, key: &str, wrong: Wrong, (path, bod
         && body["stream"] == true
         && matches!(wrong, Wrong::Resets(_) | Wrong::Ends(_) | Wrong::Stalls(_))
     {
-        assert!(answer.whole && answer.text().ends_with("\n\n"), "{what}");
+        assert!(answer.whole && answer.body().ends_with(b"\n\n"), "{what}");
     }
 }
 
