@@ -23,3 +23,7 @@ pub mod policy; // what may be said: detectors, patterns, redaction; text in, fi
 pub mod providers; // how each provider is addressed and authenticated to
 pub mod protocol; // what travels on the wire, bytes in and facts out
 pub mod domain; // the words everyone uses
+
+// Beside the house.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz; // what must hold whatever bytes come

@@ -159,6 +159,12 @@ pub fn usual_data_dir(environment: &dyn Environment) -> Option<PathBuf> {
     resolve::usual_data_dir(environment)
 }
 
+/// Loads `text` as if it stood in a file.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn load_written(text: &str, environment: &dyn Environment) -> Result<Config, Faults> {
+    load_text(text, Path::new("kt.yaml"), Overrides::default(), environment, Report::new("kt.yaml"))
+}
+
 fn load_text(
     text: &str,
     file: &Path,

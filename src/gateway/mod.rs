@@ -29,7 +29,7 @@ mod receive; // everything before a provider is asked, in the order of the table
 mod journey; // what a request carries from room to room: an enum of stages
 pub mod authenticate; // 1 who is calling? → Caller
 mod attribute; // 2 on whose account? → Account
-mod frame; // headers that leave it uncertain what the request is
+pub(crate) mod frame; // headers that leave it uncertain what the request is
 mod body; // reads the body once and hands it upstream
 mod authorize; // 3 may they use this? → Grant
 mod admit; // 4 is there room? → Admission
