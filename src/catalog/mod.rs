@@ -14,6 +14,7 @@ mod keys; // every key by digest, in shards that can be replaced one by one
 mod standing; // what a key, a team and a key's text are worth at this moment
 mod permit; // whether a key may use a model, a provider, an endpoint, from where
 mod limits; // what of its limits a key, a team or the organization has used up
+mod repeats; // whether a key sends one request again and again after its answer has ended badly
 mod turns; // whose turn it is at a provider that is asked only so many requests at once
 mod unmatched; // patterns that stand for nothing there is
 mod routing; // which provider serves which model
@@ -25,6 +26,7 @@ pub use limits::{
     RunningBudget, Scopes, Size, Standing, Unit, Used, Wait, check, readings, standings, tightest,
 };
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
+pub use repeats::{Repeats, Sent};
 pub use routing::{Choice, ModelRule, NoChoice, Routing};
 pub use settings::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Overload, Retention, Settings, Timeouts};
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};

@@ -21,6 +21,8 @@ pub struct Settings {
     pub cut: CutForm,
     /// Whether a running stream ends when what has passed of it has used up a hard budget.
     pub cut_streams: bool,
+    /// How often a request may be sent again within ten seconds after its answer has ended badly; `None` for any number.
+    pub repeats: Option<u32>,
     pub audit: Audit,
     pub timeouts: Timeouts,
     /// What may be said, in the operator's order.
@@ -134,6 +136,7 @@ impl Default for Settings {
             access: Access::default(),
             cut: CutForm::default(),
             cut_streams: true,
+            repeats: Some(20),
             audit: Audit::default(),
             timeouts: Timeouts::default(),
             policies: Arc::default(),

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::domain::{Permissions, Timestamp};
 use crate::journal::KeySeries;
 
-use super::{Credential, Learned, Quota};
+use super::{Credential, Learned, Quota, Repeats};
 
 /// How often a text's last use is noted at most. It is for people, who do not ask for less than a second.
 const USE_NOTED_EVERY_MICROS: i64 = 1_000_000;
@@ -41,6 +41,7 @@ pub struct KeyState {
     permissions: ArcSwapOption<Permissions>,
     quota: Quota,
     learned: Learned,
+    repeats: Repeats,
     running: Mutex<Vec<Running>>,
     ids: AtomicU64,
     series: ArcSwap<KeySeries>,
@@ -100,6 +101,7 @@ impl KeyState {
             permissions: ArcSwapOption::empty(),
             quota: Quota::default(),
             learned: Learned::default(),
+            repeats: Repeats::default(),
             running: Mutex::default(),
             ids: AtomicU64::new(0),
             series: ArcSwap::new(series),
@@ -150,6 +152,11 @@ impl KeyState {
     /// How large the key's answers are.
     pub fn learned(&self) -> &Learned {
         &self.learned
+    }
+
+    /// What the key has sent again after bad endings.
+    pub fn repeats(&self) -> &Repeats {
+        &self.repeats
     }
 
     /// How many requests run on a credential of this key that has lapsed: they are about to end.

@@ -250,15 +250,24 @@ fn path_limits(section: &Section<'_>) -> Settings {
     let body_bytes_max = section.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024));
     let body_rate_min = section.optional("body_rate_min", size(1..=1024 * 1024 * 1024));
     let kept = section.optional("upstream_connections_kept", count(1..=65_536));
+    let repeats = section.optional("repeats", repeats);
     let cut_streams = section.optional("cut_streams", choice(&[("true", true), ("false", false)]));
     Settings {
         cut_streams: cut_streams.map_or(default.cut_streams, |word| word.value),
+        repeats: repeats.map_or(default.repeats, |times| times.value),
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
         body_rate_min: body_rate_min.map_or(default.body_rate_min, |size| size.value),
         door: doorway(section),
         overload: overload(section),
         ..default
+    }
+}
+
+fn repeats(text: &str) -> Result<Option<u32>, String> {
+    match text {
+        "off" => Ok(None),
+        text => count(1..=10_000)(text).map(|times| u32::try_from(times).ok()).map_err(|error| error + ", or off"),
     }
 }
 

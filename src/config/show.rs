@@ -111,6 +111,10 @@ impl Config {
         writeln!(out, "  connections_max: {}", door.connections_max)?;
         writeln!(out, "  connections_per_address_max: {}", door.connections_per_address_max)?;
         writeln!(out, "  cut_streams: {}", self.settings.cut_streams)?;
+        match self.settings.repeats {
+            Some(times) => writeln!(out, "  repeats: {times}")?,
+            None => writeln!(out, "  repeats: off")?,
+        }
         self.write_policies(out)?;
         writeln!(out, "streams:\n  cut: {}", self.settings.cut.label())?;
         writeln!(out, "timeouts:")?;

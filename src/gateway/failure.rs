@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::catalog::Moment;
 use crate::domain::{Ended, Verdict};
 use crate::protocol::error::{self, ErrorFacts};
 
@@ -13,7 +14,7 @@ use super::cut;
 use super::door::SilentProvider;
 use super::journey::{Journey, Stage};
 use super::refusal::Refusal;
-use super::relay::Answer;
+use super::relay::{Answer, Commitment, UPSTREAM_STATUS};
 use super::report::{CLIENT_CLOSED_STATUS, Receipt};
 use super::respond;
 use super::route::Plan;
@@ -94,10 +95,27 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
             admission.into_book().close(receipt);
         }
         Stage::Relaying(commitment, plan) => {
-            drop(plan);
             let ended = ended(&commitment.answer, error);
+            remember(&commitment, &plan, ended);
+            drop(plan);
             commitment.settle(ended);
         }
+    }
+}
+
+/// Lets it be noticed when the request is sent again and again, now that its answer has ended badly. An answer that
+/// tells of an error in full is neither good nor bad: clients know what to do with it.
+fn remember(commitment: &Commitment, plan: &Plan, ended: Ended) {
+    let Some(credential) = commitment.credential() else { return };
+    let (repeats, now) = (credential.key.state.repeats(), Moment::now().nanos);
+    let answer = &commitment.answer;
+    match ended {
+        Ended::UpstreamFailed if answer.failure() == Some(UPSTREAM_STATUS) => {}
+        Ended::UpstreamFailed | Ended::Budget | Ended::Policy => repeats.ended_badly(&plan.sent(), now),
+        Ended::Complete if answer.status().is_some_and(|status| status < 400) => {
+            repeats.ended_well(&plan.sent(), now);
+        }
+        _ => {}
     }
 }
 

@@ -204,6 +204,7 @@ async fn judge(
             let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, Moment::now())?;
             let inspection = inspect(catalog, &mut entry.facts, &body)?;
             let mut plan = plan(account, &grant, session.req_header(), &route, endpoint, &ask, &body, inspection)?;
+            repeats(account, &plan, catalog.settings.repeats)?;
             let begun = Instant::now();
             plan.turn = wait(session, account, catalog, &plan.provider, gateway.journal.metrics()).await?;
             entry.facts.waited += begun.elapsed();
@@ -287,6 +288,13 @@ fn ask_provider(
         return Err(Refusal::PriceUnknown);
     }
     Ok((grant, ask))
+}
+
+/// Refuses what its sender seems to send again and again without end.
+fn repeats(account: &Account, plan: &Plan, limit: Option<u32>) -> Result<(), Refusal> {
+    let Some(limit) = limit else { return Ok(()) };
+    let counted = account.credential().key.state.repeats().count(&plan.sent(), limit, Moment::now().nanos);
+    counted.map_err(|wait| Refusal::Repeated { limit, seconds: wait.as_secs_f64().ceil() as u32 })
 }
 
 /// Where the request goes and what is sent there.

@@ -47,6 +47,11 @@ pub enum Refusal {
         scope: Scope,
     },
     Limited(Box<Hit>),
+    /// It was sent again `limit` times after an answer to it had ended badly.
+    Repeated {
+        limit: u32,
+        seconds: u32,
+    },
     /// While the answer was running.
     BudgetExhausted,
     BodyTimeout,
@@ -136,6 +141,7 @@ impl Refusal {
             Self::Limited(Box::new(Hit::example(Named::Concurrency, Wait::Running))),
             Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Window))),
             Self::Limited(Box::new(Hit::example(Named::Budget, Wait::Running))),
+            Self::Repeated { limit: 20, seconds: 10 },
             Self::BudgetExhausted,
             Self::WebsocketUnsupported,
             Self::PolicyBlocked { policy: "".into(), fired: String::new() },
@@ -186,6 +192,7 @@ impl Refusal {
             }
             Self::OutputTooLarge { .. } => row(StatusCode::BAD_REQUEST, "output_too_large", InvalidRequest),
             Self::Limited(hit) => limited_row(hit),
+            Self::Repeated { .. } => row(StatusCode::TOO_MANY_REQUESTS, "repeats_limited", RateLimit),
             Self::BudgetExhausted => row(StatusCode::PAYMENT_REQUIRED, "budget_exceeded", Billing),
             Self::WebsocketUnsupported => row(StatusCode::UPGRADE_REQUIRED, "websocket_unsupported", InvalidRequest),
             Self::PolicyBlocked { .. } => row(StatusCode::FORBIDDEN, "policy_blocked", Permission),
@@ -220,6 +227,7 @@ impl Refusal {
                 Wait::Running => Some(1),
                 Wait::Window | Wait::Never => None,
             },
+            Self::Repeated { seconds, .. } => Some(*seconds),
             Self::TooManyFailures => Some(COOLS_IN_SECONDS),
             _ => None,
         }
@@ -365,6 +373,12 @@ impl fmt::Display for Refusal {
                 whose(*scope)
             ),
             Self::Limited(hit) => limited(hit, f),
+            Self::Repeated { limit, seconds } => write!(
+                f,
+                "This same request was sent more than {limit} times within ten seconds after its answer had been cut or had \
+                 broken off. Whatever sends it seems to go on without end: stop it and look at what the last answer said, \
+                 or wait {seconds} seconds."
+            ),
             Self::BudgetExhausted => f.write_str(
                 "A budget ran out while this answer was being written. GET /keeptrusts/me shows which one and when it \
                  begins anew; whoever sets it can raise it.",

@@ -32,6 +32,7 @@ mod framing;
 mod money;
 mod limits;
 mod fairness;
+mod repeats;
 mod crowd;
 mod mixed;
 mod tls;

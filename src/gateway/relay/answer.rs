@@ -15,6 +15,9 @@ use crate::protocol::{Endpoint, estimate};
 
 use crate::gateway::cut::Cause;
 
+/// How events name the failure of a provider that answered, with a status of 5xx.
+pub const UPSTREAM_STATUS: &str = "upstream_status";
+
 /// What has been seen of an answer so far.
 pub struct Answer {
     endpoint: Endpoint,
@@ -88,7 +91,7 @@ impl Answer {
             }
         }
         if status.is_server_error() {
-            self.failure = Some("upstream_status");
+            self.failure = Some(UPSTREAM_STATUS);
         }
     }
 
@@ -317,6 +320,6 @@ mod tests {
         answer.begin(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
         assert_eq!(answer.take(Bytes::from_static(b"{}")), "{}");
         assert_eq!(answer.usage(Ended::Complete), Usage::default());
-        assert_eq!(answer.failure(), Some("upstream_status"));
+        assert_eq!(answer.failure(), Some(UPSTREAM_STATUS));
     }
 }

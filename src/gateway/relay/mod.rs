@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
 
-use crate::catalog::{Binding, Interruptible, Lapse, Moment};
+use crate::catalog::{Binding, Credential, Interruptible, Lapse, Moment};
 use crate::domain::{Ended, Verdict};
 
 use super::admit::Admission;
@@ -23,7 +23,7 @@ use super::settle::{settle, so_far};
 
 mod answer; // the provider's answer as it passes: metered, and remembered for the books
 
-pub use answer::Answer;
+pub use answer::{Answer, UPSTREAM_STATUS};
 
 /// How much of a stream passes until budgets are asked again whether there is room for it.
 const COVERED_EVERY_BYTES: u64 = 512;
@@ -44,6 +44,11 @@ impl Commitment {
     /// `watch` lets the request learn at once that its key may not go on.
     pub fn new(admission: Admission, answer: Answer, watch: Option<Interruptible>) -> Self {
         Self { book: Some(admission.into_book()), answer, covered_bytes: 0, exhausted: false, _watch: watch }
+    }
+
+    /// What the caller showed, until the request is settled.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.book.as_ref().map(Book::credential)
     }
 
     /// Why the key may not go on, if it may not.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
-use crate::catalog::{Timeouts, Turn};
+use crate::catalog::{Sent, Timeouts, Turn};
 use crate::policy::Active;
 use crate::protocol::Endpoint;
 use crate::providers::Provider;
@@ -49,6 +49,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What makes it the same request as another one of its key.
+    pub fn sent(&self) -> Sent<'_> {
+        Sent { caller: self.own_key.as_ref().map(|own| &*own.fingerprint), target: &self.target, body: &self.body }
+    }
+
     /// The peer for the next connection, at `addresses` of the plan's provider.
     pub fn peer(&self, addresses: &[SocketAddr], timeouts: &Timeouts) -> Option<HttpPeer> {
         let address = addresses.get(self.connects % addresses.len().max(1))?;
