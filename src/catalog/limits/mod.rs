@@ -33,11 +33,8 @@ pub use moment::Moment;
 pub use readings::readings;
 pub use report::{Binding, Bucket, Hit, LimitDocument, Named, Standing, Unit, Wait, check, standings, tightest};
 
-/// The atomics that counters are made of.
+/// The atomics that counters are made of. Their files stand in tests a second time, beside others of the same name.
 mod sync {
-    #[cfg(all(test, shuttle))]
-    pub use shuttle::sync::atomic::{AtomicU64, Ordering};
-    #[cfg(not(all(test, shuttle)))]
     pub use std::sync::atomic::{AtomicU64, Ordering};
 }
 
@@ -118,5 +115,4 @@ impl<'a> Scopes<'a> {
 }
 
 #[cfg(test)]
-#[cfg(not(shuttle))]
 mod tests;

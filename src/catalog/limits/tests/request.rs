@@ -9,7 +9,7 @@ use crate::catalog::{KeyRecord, KeyState};
 use crate::domain::{NanoUsd, Spending, Timestamp};
 use crate::journal::KeySeries;
 
-use super::*;
+use super::super::*;
 
 const NOW: Moment = Moment { nanos: 1_000_000_000, wall: Timestamp::from_micros(1_800_000_000_000_000) };
 
@@ -108,32 +108,79 @@ fn threads_together_spend_no_more_than_there_is() {
     assert_eq!(budget(scopes, Scope::Organization), (9000 - spent, 0));
 }
 
+/// What counters should say, kept by hand: of a key with four slots and of its organization.
+#[derive(Debug, Default)]
+struct Ledger {
+    spent: u64,
+    reserved: Vec<u64>,
+}
+
+impl Ledger {
+    const BUDGETS: [u64; 2] = [200, 230];
+
+    fn fits(&self, more: u64) -> bool {
+        self.spent + self.reserved.iter().sum::<u64>() + more <= Self::BUDGETS[0]
+    }
+
+    /// What becomes of the reservation of a request that has spent `spending`; `None` if it must end.
+    fn covered(&self, at: usize, spending: u64) -> Option<u64> {
+        let reserved = self.reserved[at];
+        let ahead = spending + (spending / 16).max(1);
+        let fits = |target: &u64| self.fits(target.saturating_sub(reserved));
+        if spending <= reserved { Some(reserved) } else { [ahead, spending].into_iter().find(fits) }
+    }
+}
+
 proptest! {
-    /// Whatever is taken, settled and dropped in whatever order, the counters say what a ledger kept by hand says.
+    /// Whatever is taken, extended, settled and dropped in whatever order and on whatever day, the counters say what a
+    /// ledger kept by hand says.
     #[test]
-    fn counters_agree_with_a_ledger(steps in prop::collection::vec((0..4_u8, 1..40_u64, 0..60_u64), 1..200)) {
-        let (key, organization) = bench(r#"{"concurrency":4,"budgets":[{"tokens":200,"per":"day"}]}"#, "{}");
+    fn counters_agree_with_a_ledger(steps in prop::collection::vec((0..12_u8, 1..40_u64, 0..60_u64), 1..300)) {
+        let (key, organization) = bench(
+            r#"{"concurrency":4,"budgets":[{"tokens":200,"per":"day"}]}"#,
+            r#"{"rpm":1000000,"budgets":[{"tokens":230,"per":"day"},{"tokens":1,"per":"day","hard":false}]}"#,
+        );
         let scopes = Scopes { key: &key, organization: &organization };
-        let (mut held, mut spent): (Vec<(Hold, u64)>, u64) = (Vec::new(), 0);
+        let (mut now, mut ledger, mut held) = (NOW, Ledger::default(), Vec::<Hold>::new());
         for (step, amount, cost) in steps {
-            let reserved: u64 = held.iter().map(|(_, reserved)| reserved).sum();
+            let at = amount as usize % held.len().max(1);
             match (step, held.is_empty()) {
-                (0 | 1, _) | (_, true) => {
-                    let fits = held.len() < 4 && spent + reserved + amount <= 200;
-                    let taken = Hold::take(scopes, &demand(amount), NOW);
+                (0..5, _) | (_, true) => {
+                    let fits = held.len() < 4 && ledger.fits(amount);
+                    let taken = Hold::take(scopes, &demand(amount), now);
                     prop_assert_eq!(taken.is_ok(), fits);
-                    held.extend(taken.ok().map(|hold| (hold, amount)));
+                    if let Ok(hold) = taken {
+                        held.push(hold);
+                        ledger.reserved.push(amount);
+                    }
                 }
-                (2, false) => {
-                    let (hold, _) = held.remove(amount as usize % held.len());
-                    hold.settle(scopes, Some("m"), used(cost), NOW);
-                    spent += cost;
+                (5 | 6, false) => {
+                    let covered = ledger.covered(at, cost);
+                    prop_assert_eq!(held[at].cover(used(cost).spending, now), covered.is_some());
+                    ledger.reserved[at] = covered.unwrap_or(ledger.reserved[at]);
                 }
-                _ => drop(held.swap_remove(amount as usize % held.len())),
+                (7..10, false) => {
+                    held.remove(at).settle(scopes, Some("m"), used(cost), now);
+                    ledger.reserved.remove(at);
+                    ledger.spent += cost;
+                }
+                (10, false) => {
+                    drop(held.swap_remove(at));
+                    ledger.reserved.swap_remove(at);
+                }
+                _ => {
+                    now.wall = Timestamp::from_micros(now.wall.as_micros() + 86_400_000_000);
+                    ledger.spent = 0;
+                }
             }
-            let reserved: u64 = held.iter().map(|(_, reserved)| reserved).sum();
-            prop_assert_eq!(slots_left(scopes), 4 - held.len() as u64);
-            prop_assert_eq!(budget(scopes, Scope::Key), (200_u64.saturating_sub(spent), reserved));
+            let reserved: u64 = ledger.reserved.iter().sum();
+            let standings = standings(scopes, now);
+            let slots = standings.iter().find(|standing| standing.named == Named::Concurrency).unwrap();
+            prop_assert_eq!(slots.remaining, 4 - held.len() as u64);
+            let budgets = standings.iter().filter(|standing| standing.named == Named::Budget && standing.hard);
+            for (standing, max) in budgets.zip(Ledger::BUDGETS) {
+                prop_assert_eq!((standing.remaining, standing.reserved), (max.saturating_sub(ledger.spent), reserved));
+            }
         }
     }
 }
