@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::{Credential, Crossing};
 use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
-use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot};
+use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot, Threshold};
 use crate::policy::{Action, Hit};
 
 use super::admit::Taken;
@@ -205,13 +205,13 @@ impl Book {
             cost,
             policies,
         } = receipt;
+        let mut thresholds = Vec::new();
         // Before the record: whoever has seen the end of a request finds nothing held by it.
         if let Some(taken) = self.taken.take() {
             let model = self.opening.model_requested.as_deref();
             let amount = cost.as_ref().map_or(NanoUsd(0), |cost| cost.amount);
-            for crossing in taken.settle(&self.credential, model, &usage, amount) {
-                tell(&crossing, slot.metrics());
-            }
+            let crossings = taken.settle(&self.credential, model, &usage, amount);
+            thresholds.extend(crossings.into_iter().map(|crossing| tell(crossing, slot.metrics())));
         }
         slot.write(Record::Closed(Box::new(Closing {
             opening: self.opening.clone(),
@@ -227,16 +227,19 @@ impl Book {
             cost,
             ended,
             policies,
+            thresholds,
         })));
     }
 }
 
-/// A share of a budget was spent: once for each share and window.
-fn tell(crossing: &Crossing, metrics: &Metrics) {
-    let Crossing { scope, name, budget, model, threshold } = crossing;
-    metrics.budget_threshold_passed(scope.label(), name, &budget.to_string(), *threshold);
+/// A share of a budget was spent: once for each share and window. What the record says of it.
+fn tell(crossing: Crossing, metrics: &Metrics) -> Threshold {
+    let Crossing { scope, name, budget, model, threshold: percent } = crossing;
+    let (scope, budget) = (scope.label(), budget.to_string());
+    metrics.budget_threshold_passed(scope, &name, &budget, percent);
     let models = model.as_ref().map(|model| format!(" for models {model}")).unwrap_or_default();
-    log::warn!("{threshold} % of the budget {budget}{models} of the {} {name} is spent", scope.label());
+    log::warn!("{percent} % of the budget {budget}{models} of the {scope} {name} is spent");
+    Threshold { scope, name, budget, model, percent }
 }
 
 impl Receipt {

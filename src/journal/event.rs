@@ -55,6 +55,9 @@ pub struct Event {
     /// The policies that found something, and how often. What they found is nowhere.
     #[serde(default)]
     pub policies: Vec<EventPolicy>,
+    /// Shares of budgets of which the request spent the last part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<EventThreshold>,
     /// In an OUTPUT event: the number of the same request's INPUT event.
     pub input_seq: Option<i64>,
 }
@@ -80,6 +83,17 @@ pub struct EventPolicy {
     /// `redact`, `block` or `observe`.
     pub action: String,
     pub matches: u32,
+}
+
+/// A share of a budget, in percent, that has been spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventThreshold {
+    /// `key`, `team` or `organization`.
+    pub scope: String,
+    pub name: String,
+    pub budget: String,
+    pub model: Option<String>,
+    pub percent: u8,
 }
 
 /// What kind of credential the request was attributed by.
@@ -196,6 +210,9 @@ impl Event {
         }
         for EventPolicy { name, action, matches } in &self.policies {
             let _ = write!(line, " {action}:{name}×{matches}");
+        }
+        for EventThreshold { scope, name, budget, percent, .. } in &self.thresholds {
+            let _ = write!(line, " budget:{percent}%:{scope}:{name}:{budget}");
         }
         if self.phase == Phase::Output {
             self.write_outcome(&mut line);

@@ -14,5 +14,5 @@ pub use event::{Credential, Event, EventKey, EventUsage, Phase, SCHEMA};
 pub use limit_gauges::LimitReading;
 pub use metrics::{KeySeries, Metrics, Row as MetricRow};
 pub use queue::{Full, Journal, Queued, Records, Slot, Waited};
-pub use record::{Closing, EventNumber, KeyIdentity, Opening, Record, Refused};
+pub use record::{Closing, EventNumber, KeyIdentity, Opening, Record, Refused, Threshold};
 pub use write::EventWriter;

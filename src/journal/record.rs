@@ -89,6 +89,21 @@ pub struct Closing {
     pub ended: Ended,
     /// The policies that found something in the answer.
     pub policies: Vec<Hit>,
+    /// Shares of budgets of which the request spent the last part.
+    pub thresholds: Vec<Threshold>,
+}
+
+/// A share of a budget has been spent, which is told once in each of its windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Threshold {
+    /// `key`, `team` or `organization`, and which.
+    pub scope: &'static str,
+    pub name: Arc<str>,
+    /// As it is written: `50usd/month`.
+    pub budget: String,
+    /// The models it is for; `None` for all.
+    pub model: Option<String>,
+    pub percent: u8,
 }
 
 impl EventNumber {

@@ -10,7 +10,7 @@ use crate::domain::Timestamp;
 use crate::policy::Hit;
 
 use super::event::{EventUsage, Phase, SCHEMA};
-use super::record::{Closing, Opening, Record};
+use super::record::{Closing, Opening, Record, Threshold};
 
 /// Digits of a number in hexadecimal.
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -104,6 +104,9 @@ impl EventWriter {
         json.name("request_bytes").number(*request_bytes);
         json.outcome(closing);
         json.name("policies").hits(closing.map_or(policies, |closing| &closing.policies));
+        if let Some(closing) = closing.filter(|closing| !closing.thresholds.is_empty()) {
+            json.name("thresholds").thresholds(&closing.thresholds);
+        }
         json.name("input_seq").maybe_number(closing.and(number.get()));
         json.out.push(b'}');
     }
@@ -218,6 +221,20 @@ impl Object<'_> {
         self.out.push(b']');
     }
 
+    fn thresholds(&mut self, thresholds: &[Threshold]) {
+        self.out.push(b'[');
+        for (number, Threshold { scope, name, budget, model, percent }) in thresholds.iter().enumerate() {
+            self.out.extend_from_slice(if number == 0 { &b"{\"scope\":"[..] } else { b",{\"scope\":" });
+            self.word(scope);
+            self.name("name").text(name);
+            self.name("budget").text(budget);
+            self.name("model").maybe_text(model.as_deref());
+            self.name("percent").number(*percent);
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
+    }
+
     /// What an INPUT event does not know yet.
     fn outcome(&mut self, closing: Option<&Closing>) {
         let Some(closing) = closing else {
@@ -327,6 +344,7 @@ pub(super) mod tests {
             cost: Some(Cost { amount: NanoUsd(220_200), price_version: "v1".into() }),
             ended: Ended::Complete,
             policies: Vec::new(),
+            thresholds: Vec::new(),
         }
     }
 
@@ -363,6 +381,23 @@ pub(super) mod tests {
         );
         assert_eq!((event.input_seq, event.address.as_deref()), (Some(9), Some("127.0.0.1")));
         assert_eq!(event.time.to_string(), "2024-01-15T10:30:14.000Z");
+    }
+
+    #[test]
+    fn shares_of_budgets_are_told_by_who_spent_the_last_part() {
+        let of = |scope, name: &str, budget: &str, model: Option<&str>, percent| Threshold {
+            scope,
+            name: name.into(),
+            budget: budget.into(),
+            model: model.map(Into::into),
+            percent,
+        };
+        let thresholds =
+            vec![of("key", "jane", "9usd/day:soft", None, 50), of("team", "ops", "5usd/week", Some("gpt-\"*"), 100)];
+        let event = event(&Record::Closed(Box::new(Closing { thresholds, ..closing(opening()) })));
+        assert_eq!((event.thresholds.len(), event.thresholds[1].model.as_deref()), (2, Some("gpt-\"*")));
+        let line = event.line();
+        assert!(line.contains(" PASS budget:50%:key:jane:9usd/day:soft budget:100%:team:ops:5usd/week model:"), "{line}");
     }
 
     proptest! {

@@ -35,6 +35,7 @@ fn pair(number: usize) -> [Record; 2] {
         cost: Some(Cost { amount: NanoUsd(220_200), price_version: "2026-01-15".into() }),
         ended: Ended::Complete,
         policies: Vec::new(),
+        thresholds: Vec::new(),
     };
     [Record::Opened(opening), Record::Closed(Box::new(closing))]
 }

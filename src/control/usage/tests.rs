@@ -242,6 +242,7 @@ fn record(number: u64) -> Record {
         cost: (!number.is_multiple_of(11)).then(|| Cost { amount: NanoUsd(number), price_version: "v".into() }),
         ended: Ended::Complete,
         policies: Vec::new(),
+        thresholds: Vec::new(),
     }))
 }
 
