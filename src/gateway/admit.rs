@@ -199,3 +199,6 @@ impl Taken {
         hold.settle(Scopes::of(credential, &payer), model, used, Moment::now())
     }
 }
+
+#[cfg(test)]
+mod tests;
