@@ -9,7 +9,7 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::catalog::{Catalog, Full, Joined, Lapse, Line, Queue, Scopes, Turn};
-use crate::journal::Metrics;
+use crate::journal::{self, Metrics};
 use crate::providers::{Capacity, Provider};
 
 use super::attribute::Account;
@@ -40,7 +40,10 @@ pub async fn wait(
     };
     let credential = account.credential();
     let busy = |waited| Unserved::Refused(Refusal::ProviderBusy(busy(provider, queue, capacity, waited)));
-    let line = match queue.join(&credential.key.id, Scopes::of(credential, &catalog.payer).weight()) {
+    // Callers who send keys of their own share one record, and no turns.
+    let own = account.own_key().filter(|_| account.kind() == journal::Credential::ProviderKey);
+    let who = own.map_or(&credential.key.id, |own| &own.fingerprint);
+    let line = match queue.join(who, Scopes::of(credential, &catalog.payer).weight()) {
         Ok(Joined::Turn(turn)) => return Ok(Some(turn)),
         Ok(Joined::Line(line)) => line,
         Err(Full) => return Err(busy(false)),
