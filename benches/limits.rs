@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use divan::{Bencher, black_box};
-use keeptrusts::catalog::{Demand, Hold, KeyRecord, KeyState, Moment, Organization, Scopes, Team, TeamState, Used, check};
+use keeptrusts::catalog::{
+    Demand, Hold, KeyRecord, KeyState, Moment, Organization, Scopes, Team, TeamState, Used, check,
+};
 use keeptrusts::domain::{Limits, NanoUsd, Permissions, Spending};
 use keeptrusts::journal::KeySeries;
 
@@ -32,12 +34,14 @@ impl Bench {
         let now = Moment::now();
         let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
         state.quota().define(&limits(of_key), now);
-        let team =
-            Team { id: "team_1".into(), name: "frontend".into(), state: TeamState::new(Permissions::default()) };
+        let team = Team { id: "team_1".into(), name: "frontend".into(), state: TeamState::new(Permissions::default()) };
         team.state.quota().define(&limits(of_team), now);
         let organization = Organization { name: "acme".into(), quota: Arc::default() };
         organization.quota.define(&limits(of_organization), now);
-        Self { key: KeyRecord { id: "ak_1".into(), name: "jane".into(), team: Some(Arc::new(team)), state }, organization }
+        Self {
+            key: KeyRecord { id: "ak_1".into(), name: "jane".into(), team: Some(Arc::new(team)), state },
+            organization,
+        }
     }
 
     fn scopes(&self) -> Scopes<'_> {

@@ -397,7 +397,10 @@ pub(super) mod tests {
         let event = event(&Record::Closed(Box::new(Closing { thresholds, ..closing(opening()) })));
         assert_eq!((event.thresholds.len(), event.thresholds[1].model.as_deref()), (2, Some("gpt-\"*")));
         let line = event.line();
-        assert!(line.contains(" PASS budget:50%:key:jane:9usd/day:soft budget:100%:team:ops:5usd/week model:"), "{line}");
+        assert!(
+            line.contains(" PASS budget:50%:key:jane:9usd/day:soft budget:100%:team:ops:5usd/week model:"),
+            "{line}"
+        );
     }
 
     proptest! {

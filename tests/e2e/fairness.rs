@@ -22,33 +22,33 @@ fn is_waiting(world: &World, count: f64) -> Option<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_does_not_starve_a_single_request() {
-    let mut world = one_slot(Duration::from_millis(40), "concurrency: 1").await;
+    // Long enough that what else the machine does hardly shows.
+    let mut world = one_slot(Duration::from_millis(120), "concurrency: 1").await;
     let (swarm, single) = (world.key("swarm"), world.key("single"));
-    let mut durations = Vec::new();
-    for _ in 0..5 {
+    let ask = async || {
         let begun = Instant::now();
         assert_eq!(world.chat(&single, false).send().await.status, 200);
-        durations.push(begun.elapsed());
-    }
-    durations.sort();
-    let one = durations[durations.len() / 2];
-    let many = join_all((0..100).map(|at| world.chat(&swarm, at % 2 == 0).send()));
-    let few = async {
-        eventually(|| (world.metric("keeptrusts_provider_queue_length{") >= 50.0).then_some(())).await;
-        let mut took = Vec::new();
-        for _ in 0..30 {
-            let begun = Instant::now();
-            assert_eq!(world.chat(&single, false).send().await.status, 200);
-            took.push(begun.elapsed());
-        }
-        assert!(world.metric("keeptrusts_provider_queue_length{") > 0.0, "the swarm was through too early");
-        took
+        begun.elapsed()
     };
-    let (many, mut took) = tokio::join!(many, few);
-    assert_eq!(many.iter().filter(|answer| answer.status == 200).count(), 100);
-    took.sort();
-    let p95 = took[took.len() * 95 / 100];
-    let wait = p95.saturating_sub(one);
+    let mut alone = Vec::new();
+    for _ in 0..5 {
+        alone.push(ask().await);
+    }
+    alone.sort();
+    let one = alone[alone.len() / 2];
+    let many: Vec<_> = (0..100).map(|at| tokio::spawn(world.chat(&swarm, at % 2 == 0).send())).collect();
+    eventually(|| (world.metric("keeptrusts_provider_queue_length{") >= 90.0).then_some(())).await;
+    let mut beside = Vec::new();
+    for _ in 0..20 {
+        beside.push(ask().await);
+    }
+    assert!(world.metric("keeptrusts_provider_queue_length{") > 50.0, "the swarm was through too early");
+    // The rest of it need not be waited for.
+    world.rewrite(|text| text.replace("concurrency: 1}", "concurrency: 100}"));
+    world.kt(&["config", "reload"]).succeeded();
+    assert!(join_all(many).await.into_iter().all(|answer| answer.unwrap().status == 200));
+    beside.sort();
+    let wait = beside[(beside.len() * 95).div_ceil(100) - 1].saturating_sub(one);
     println!("one answer takes {one:?}; beside a swarm of 100 the p95 wait is {wait:?}");
     assert!(wait <= 2 * one, "one answer takes {one:?}, the p95 wait was {wait:?}");
 }
@@ -111,8 +111,9 @@ async fn a_reload_widens_the_way_for_those_who_wait() {
     for answer in join_all(asks).await {
         assert_eq!(answer.unwrap().status, 200);
     }
-    assert!(begun.elapsed() < Duration::from_millis(2000), "{:?}", begun.elapsed());
-    assert_eq!(world.metric("keeptrusts_limit_utilization_ratio{limit=\"concurrency\",name=\"openai\""), 0.0);
+    assert!(begun.elapsed() < Duration::from_millis(3000), "{:?}", begun.elapsed());
+    let slots = "keeptrusts_limit_utilization_ratio{limit=\"concurrency\",name=\"openai\"";
+    eventually(|| (world.metric(slots) == 0.0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

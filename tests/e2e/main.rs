@@ -33,6 +33,8 @@ mod money;
 mod limits;
 mod fairness;
 mod repeats;
+mod races;
+mod clock;
 mod crowd;
 mod mixed;
 mod tls;

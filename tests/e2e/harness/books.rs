@@ -103,11 +103,13 @@ fn usage_is_the_sum_of_events(events: &[Value], data_dir: &Path) {
     }
 }
 
-/// No slot of a concurrency limit is taken and nothing of a budget reserved, of whomever.
+/// No slot of a concurrency limit is taken, a provider's included, nothing of a budget reserved, of whomever, and nobody
+/// waits.
 fn nothing_is_held(scrape: &str) {
     for line in scrape.lines().filter(|line| !line.starts_with('#')) {
         let slots = line.starts_with("keeptrusts_limit_utilization_ratio{") && line.contains("limit=\"concurrency");
-        if slots || line.starts_with("keeptrusts_budget_reserved_ratio{") {
+        let held = ["keeptrusts_budget_reserved_ratio{", "keeptrusts_provider_queue_length{"];
+        if slots || held.iter().any(|series| line.starts_with(series)) {
             assert_eq!(value(line), 0.0, "still held: {line}");
         }
     }
