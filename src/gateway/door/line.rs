@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +20,10 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::silence::{Alarm, Silence};
 use crate::protocol::framing::{BodyFraming, ChunkFault, Chunks, Fault, Head, HeadLimits, HeadScan};
+
+use super::gather::Gathered;
+use super::silence::{Alarm, Silence};
 
 /// What is read at once. Most requests' heads fit, with the beginning of the body.
 const READ_BYTES: usize = 4096;
@@ -42,6 +44,7 @@ pub struct Line {
     linger: Option<Linger>,
     silence: Silence,
     alarm: Alarm,
+    gathered: Gathered,
 }
 
 /// A connection that is closed while its client is still sending.
@@ -91,6 +94,7 @@ impl Line {
             linger: None,
             silence: Silence::new(),
             alarm: Alarm::default(),
+            gathered: Gathered::default(),
         }
     }
 
@@ -282,32 +286,36 @@ impl AsyncRead for Line {
 }
 
 impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, gathered, .. } = self.get_mut();
+        gathered.poll_write(stream, cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, gathered, .. } = self.get_mut();
+        ready!(gathered.poll_send(stream, cx))?;
+        Pin::new(stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         if self.is_sent_to() {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
     }
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+/// Pingora leaves a connection on which it failed as it is; what came of the answer until then still goes out, as far as
+/// there is room for it.
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Self { stream, gathered, .. } = self;
+        let cx = &mut Context::from_waker(Waker::noop());
+        if gathered.poll_send(stream, cx).is_ready() {
+            let _ = Pin::new(stream).poll_flush(cx);
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use super::{CONNECTS_MAX, Gateway, respond};
 
 mod greet; // TLS, where the edge has an identity
 mod line; // a connection that gives Pingora one request at a time
+mod gather; // what goes out on it, as few packets
 mod silence; // how long a provider may be silent
 mod caps; // how many connections there may be
 
