@@ -16,6 +16,7 @@ mod prices; // kt prices list|import
 mod events; // kt events tail|list
 mod config; // kt config check|show|running|reload
 mod policy; // kt policy
+mod doctor; // kt doctor
 mod demo; // kt demo
 mod mock_provider; // kt mock-provider
 mod completions; // kt completions
@@ -64,6 +65,8 @@ enum Command {
     /// Try the policies of a configuration on a text
     #[command(subcommand, arg_required_else_help = true)]
     Policy(policy::Command),
+    /// Check an installation: process, configuration, listeners, files; on request, that nothing secret shows
+    Doctor(doctor::Doctor),
     /// Show everything on one machine, without any provider account
     Demo(demo::Demo),
     /// Run a pretend provider with known usage
@@ -109,6 +112,7 @@ impl Cli {
             Command::Gateway(gateway) => gateway.run(),
             Command::Config(config) => block_on(config.run()),
             Command::Policy(policy) => policy.run(),
+            Command::Doctor(doctor) => block_on(doctor.run()),
             Command::Demo(demo) => demo.run(),
             Command::MockProvider(mock) => block_on(mock.run()),
             Command::Completions(completions) => completions.run(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::harness::{Kt, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_shown_once_and_never_again() {
@@ -172,4 +172,29 @@ async fn the_metrics_pass_for_what_prometheus_reads() {
     }
     assert!(scrape.contains("\nprocess_resident_memory_bytes "));
     assert!(!scrape.contains("keeptrusts_process_"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_an_installation_well_or_says_what_is_not() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let world = World::start().await;
+    let log = world.data_dir().with_file_name("a.log");
+    std::fs::write(&log, world.gateway.log()).unwrap();
+    let well = world.kt(&["doctor", "--canary", "--log", log.to_str().unwrap(), "--json"]).succeeded().json();
+    let states: Vec<_> =
+        well["checks"].as_array().unwrap().iter().map(|check| (&check["check"], &check["state"])).collect();
+    for check in ["gateway", "configuration", "edge", "readiness", "data directory", "core dumps", "canary"] {
+        assert!(states.contains(&(&json!(check), &json!("ok"))), "{check}: {well}");
+    }
+    assert_eq!(world.mock.totals().requests, 0, "no provider is asked");
+    let keys = world.kt(&["keys", "list", "--json"]).succeeded().stdout();
+    assert!(!keys.contains("\"doctor-") || keys.contains("revoked"), "its key stays: {keys}");
+
+    std::fs::set_permissions(world.data_dir(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let open = world.kt(&["doctor"]);
+    assert!(open.code() == Some(1) && open.stdout().contains("open to others"), "{}", open.stdout());
+    let nobody = tempfile::TempDir::new().unwrap();
+    let nowhere = Kt::run(&["doctor"], nobody.path());
+    assert!(nowhere.code() == Some(1) && nowhere.stdout().contains("failed"), "{}", nowhere.stdout());
 }
