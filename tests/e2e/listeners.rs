@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
@@ -12,6 +13,7 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -157,6 +159,66 @@ async fn the_edge_speaks_tls_in_both_versions_of_http_and_renews_its_certificate
     let stream = authority.greet(edge, "http/1.1", None).await.unwrap();
     assert_eq!(exchange(stream, get("/healthz")).await.unwrap().0, StatusCode::OK);
     authority.sign("edge");
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// An empty SETTINGS frame.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// The beginning of a HEADERS frame of two hundred bytes.
+const HEADERS: &[u8] = &[0, 0, 200, 1, 4, 0, 0, 0, 1];
+
+/// Says these pieces, one every tenth of a second; what came until the other side closed, and how long that took.
+async fn closed_after(mut stream: TlsStream<TcpStream>, pieces: &[&[u8]]) -> (Vec<u8>, Duration) {
+    let begun = Instant::now();
+    let (mut heard, mut said) = (Vec::new(), pieces.iter());
+    while begun.elapsed() < Duration::from_secs(10) {
+        if let Some(piece) = said.next()
+            && stream.write_all(piece).await.is_err()
+        {
+            break;
+        }
+        let mut room = [0; 1024];
+        match tokio::time::timeout(Duration::from_millis(100), stream.read(&mut room)).await {
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(length)) => heard.extend_from_slice(&room[..length]),
+            Err(_elapsed) => {}
+        }
+    }
+    (heard, begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_has_deadlines_and_limits_too() {
+    let authority = Authority::new();
+    authority.sign("edge");
+    let world = World::with(|setup| {
+        setup.edge = format!("{{address: \"127.0.0.1:0\", {}}}", authority.tls("edge", ""));
+        setup.more = "timeouts: {header: 1s, keepalive: 2s}".into();
+    })
+    .await;
+    let dripping: Vec<&[u8]> = [&[PREFACE, SETTINGS, HEADERS][..], &[&b"\0"[..]; 90]].concat();
+    for (pieces, least, most) in [
+        (&[][..], 900, 1800),
+        (&[b"P".as_slice(), b"R", b"I"], 900, 1800),
+        (&[b"GET / HTTP/1.1\r\nHost: kt\r\n\r\n".as_slice()], 0, 800),
+        (&[PREFACE, SETTINGS], 1900, 3500),
+        (&dripping, 1900, 3500),
+    ] {
+        let stream = authority.greet(world.gateway.edge, "h2", None).await.unwrap();
+        let (heard, took) = closed_after(stream, pieces).await;
+        let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+        assert!((least..most).contains(&took), "{} pieces, of {least:?} to {most:?}: {took:?}", pieces.len());
+        if pieces.len() > 3 {
+            // Its first frame tells SETTINGS_MAX_CONCURRENT_STREAMS and SETTINGS_MAX_HEADER_LIST_SIZE.
+            let length = usize::from(heard[2]);
+            let settings: Vec<_> = heard[9..9 + length].chunks(6).collect();
+            assert!(
+                settings.contains(&&[0, 3, 0, 0, 0, 100][..]) && settings.contains(&&[0, 6, 0, 1, 0, 0][..]),
+                "{settings:?}"
+            );
+        }
+    }
+    assert!(!world.gateway.log().contains("handshake"), "{}", world.gateway.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,8 @@ use super::silence::{Alarm, Silence};
 
 /// What is read at once. Most requests' heads fit, with the beginning of the body.
 const READ_BYTES: usize = 4096;
+/// What an HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a client may send ahead of the answer to its last request. No client in use sends anything.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection that is closed under a client still takes what the client sends, so that the answer is not
@@ -125,6 +127,18 @@ impl Line {
                 Err(fault) => return Err(NoHead::Faulty(fault)),
             }
         }
+    }
+
+    /// Waits for the first words of HTTP/2, and lets everything through from there on.
+    pub async fn preface(&mut self) -> Result<(), NoHead> {
+        while self.ahead.len() < PREFACE.len() {
+            self.read_on().await?;
+            if !self.ahead.iter().zip(PREFACE).all(|(came, due)| came == due) {
+                return Err(NoHead::Gone);
+            }
+        }
+        self.body = Body::Plain { head: 0, rest: Rest::Length(u64::MAX) };
+        Ok(())
     }
 
     /// The bytes that were read ahead: of a head that was refused, what arrived of it.

@@ -195,7 +195,12 @@ impl ServerApp for Door {
         metrics.connections(self.caps.count());
         match greet::greet(&self.identity, stream, header).await {
             Some(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
-                self.proxy.process_new(stream, shutdown).await;
+                let mut line = Box::new(Line::new(stream));
+                // Pingora would wait for it for ever, and log each that is none. What comes behind it has as long as
+                // a connection may be idle.
+                if let Ok(Ok(())) = timeout(header, line.preface()).await {
+                    self.proxy.process_new(line, shutdown).await;
+                }
             }
             Some(stream) => self.serve(Box::new(Line::new(stream)), shutdown).await,
             None => {}
