@@ -1,14 +1,17 @@
 //! Whatever a provider does: a client gets an answer in time, each request is recorded once and paid for as far as
 //! can be known, nothing is left behind, and the next request is none the worse for it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Chaos, Setup, World, Wrong, chaos, chat_body, eventually, messages_body};
+use crate::harness::{Answer, Chaos, Dice, Setup, World, Wrong, chaos, chat_body, eventually, messages_body};
 
 /// More than the gateway waits for anything here.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How many faults are drawn.
+const FAULTS: usize = 10_000;
 /// No answer of the mock uses as many tokens.
 const TOKENS_MAX: u64 = 1_000_000;
 
@@ -43,35 +46,144 @@ async fn before(chaos: &Chaos) -> World {
     world
 }
 
-/// Asks once while the provider goes wrong in this way.
-async fn meets(world: &World, chaos: &Chaos, key: &str, wrong: Wrong, (path, body): &(String, Value)) {
-    chaos.goes(wrong);
-    let begun = Instant::now();
-    let answer = world.ask("POST", path).key(key).json(body).send().await;
-    let what = format!("{wrong:?} at {path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body()));
-    assert!(begun.elapsed() < PATIENCE, "{what}");
+/// A request whose provider went wrong.
+struct Met {
+    id: String,
+    wrong: Wrong,
+    /// Which of the asks it was, and whether that was for a stream.
+    ask: usize,
+    stream: bool,
+    answer: Answer,
+}
+
+/// What an answer that nothing is wrong with uses and costs.
+struct Usual {
+    usage: Value,
+    cost: u64,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    /// The answer passes whole, and costs what it says.
+    Whole,
+    /// The answer passes, but nothing that can be believed is known of what it cost.
+    Passes,
+    /// The provider's own refusal passes, and costs nothing.
+    Refused(u16),
+    /// An error of ours; what was asked is booked, for the provider may charge for it.
+    Error(u16),
+    /// An error of ours if nothing of the answer had passed, else its visible end; no more is booked than the whole.
+    Cut(u16),
+    /// Either of these, by what the fault meets: a protocol's loose end that one side may take for an answer.
+    Odd,
+}
+
+fn fate(wrong: Wrong) -> Fate {
     match wrong {
-        Wrong::Not | Wrong::Drips | Wrong::Figures(_) | Wrong::Gzip | Wrong::Unframed | Wrong::Html => {
-            assert!(answer.status == 200 && answer.whole, "{what}");
-        }
-        Wrong::Refuses | Wrong::Resets(0) | Wrong::Ends(0) | Wrong::LargeHead | Wrong::EndlessHead => {
-            assert_eq!(answer.status, 502, "{what}");
-        }
-        Wrong::SaysNothing => assert_eq!(answer.status, 504, "{what}"),
-        // The provider's own refusals are told from ours by what is said, and by our verdict.
-        Wrong::Status(line) if line.contains(" 401 ") || line.contains(" 429 ") => {
-            assert!(line.contains(&answer.status.to_string()), "{what}");
-            assert_ne!(answer.header("x-keeptrusts-verdict"), Some("DENY"), "{what}");
-        }
-        _ => {}
+        Wrong::Not | Wrong::Drips | Wrong::Unframed | Wrong::Twice | Wrong::Gzip => Fate::Whole,
+        Wrong::Before(before) if before.starts_with("HTTP/1.1 100") => Fate::Whole,
+        Wrong::Html | Wrong::Figures(_) => Fate::Passes,
+        Wrong::Status(line) if line.contains(" 401 ") => Fate::Refused(401),
+        Wrong::Status(line) if line.contains(" 429 ") => Fate::Refused(429),
+        Wrong::Refuses | Wrong::Resets(0) | Wrong::Ends(0) | Wrong::LargeHead | Wrong::EndlessHead => Fate::Error(502),
+        Wrong::SaysNothing => Fate::Error(504),
+        Wrong::Resets(_) | Wrong::Ends(_) | Wrong::Chunks(_) => Fate::Cut(502),
+        Wrong::Stalls(_) | Wrong::Length("9999999") => Fate::Cut(504),
+        Wrong::Status(_) | Wrong::Head(_) | Wrong::Length(_) | Wrong::Before(_) => Fate::Odd,
     }
-    // Cut or not, a stream ends as its framing says, with something a client understands; see `upstream_faults`.
-    if answer.status == 200
-        && body["stream"] == true
-        && matches!(wrong, Wrong::Resets(_) | Wrong::Ends(_) | Wrong::Stalls(_))
-    {
-        assert!(answer.whole && answer.body().ends_with(b"\n\n"), "{what}");
+}
+
+/// Asks once while the provider goes wrong in this way.
+async fn meets(world: &World, chaos: &Chaos, key: &str, wrong: Wrong, ask: usize, number: usize) -> Met {
+    let (path, body) = &asks()[ask];
+    chaos.goes(wrong);
+    let (id, begun) = (format!("met-{number}"), Instant::now());
+    let answer = world.ask("POST", path).key(key).header("x-request-id", &id).json(body).send().await;
+    assert!(begun.elapsed() < PATIENCE, "{wrong:?} at {path} took {:?}", begun.elapsed());
+    Met { id, wrong, ask, stream: ask >= asks().len() / 2, answer }
+}
+
+/// Holds what each request's client saw, and what was recorded and booked, against what must become of it.
+fn judge(met: &[Met], events: &[Value], usual: &[Usual]) {
+    let outputs = events.iter().filter(|event| event["phase"] == "OUTPUT");
+    let outputs: HashMap<&str, &Value> = outputs.map(|event| (event["request_id"].as_str().unwrap(), event)).collect();
+    let mut wrong = Vec::new();
+    for one in met {
+        let output = outputs.get(&*one.id).unwrap_or_else(|| panic!("{:?} has no OUTPUT event", one.wrong));
+        if let Err(what) = one.is_as_it_must_be(output, &usual[one.ask]) {
+            let said = String::from_utf8_lossy(&one.answer.body()).chars().take(300).collect::<String>();
+            wrong.push(format!(
+                "{what}: {:?} at {}: {} {said:?}\n  {output}",
+                one.wrong,
+                asks()[one.ask].0,
+                one.answer.status
+            ));
+        }
     }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), met.len(), wrong.join("\n"));
+}
+
+impl Met {
+    fn is_as_it_must_be(&self, output: &Value, usual: &Usual) -> Result<(), &'static str> {
+        let holds = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+        let (status, whole) = (self.answer.status, self.answer.whole);
+        let (usage, cost) = (&output["usage"], output["cost_nano_usd"].as_u64().unwrap_or(0));
+        let is_whole = output["ended"] == "complete";
+        holds(output["status"] == status, "the event has another status")?;
+        holds(whole || !is_whole, "it is recorded as whole and was not")?;
+        for kind in ["input", "output", "cache_read", "cache_write", "reasoning"] {
+            holds(usage[kind].as_u64().is_some_and(|tokens| tokens < TOKENS_MAX), "odd tokens")?;
+        }
+        let is_booked = usage["input"] != 0 && usage["output"] == 0 && cost > 0 && cost <= usual.cost;
+        match fate(self.wrong) {
+            Fate::Whole => {
+                holds(status == 200 && is_whole, "not whole")?;
+                holds(*usage == usual.usage && cost == usual.cost, "not what it costs")
+            }
+            Fate::Passes => holds(status == 200 && whole, "not passed on"),
+            Fate::Refused(with) => {
+                holds(
+                    status == with && self.answer.header("x-keeptrusts-verdict") != Some("DENY"),
+                    "not the provider's",
+                )?;
+                holds(cost == 0, "a refusal costs")
+            }
+            Fate::Error(with) => {
+                holds(status == with && output["verdict"] == "ERROR", "no error of ours")?;
+                holds(is_booked, "not booked as asked")
+            }
+            Fate::Cut(with) if status == with => holds(is_booked, "not booked as asked"),
+            Fate::Cut(_) => {
+                holds(status == 200 && !is_whole, "another end")?;
+                holds(self.shows_its_end(), "it looks whole")?;
+                // The mock's text is odd, and what was estimated of a part may be more than the provider says of the whole.
+                holds(cost > 0 && cost <= usual.cost * 3, "the cost of a part")
+            }
+            Fate::Odd => holds([200, 204, 304, 502, 504].contains(&status) || status == 999, "another status"),
+        }
+    }
+
+    /// Whether a client can tell that the answer is not all of it: by its framing, or by an error event.
+    fn shows_its_end(&self) -> bool {
+        let body = self.answer.body();
+        !self.answer.whole || (self.stream && String::from_utf8_lossy(&body).contains("\"error\""))
+    }
+}
+
+/// What the asks use and cost while nothing is wrong.
+async fn usual(world: &World, chaos: &Chaos, key: &str) -> Vec<Usual> {
+    for ask in 0..asks().len() {
+        meets(world, chaos, key, Wrong::Not, ask, 1_000_000 + ask).await;
+    }
+    eventually(|| (world.metric("keeptrusts_journal_queue_depth") == 0.0).then_some(())).await;
+    let events = world.events_after(2 * asks().len()).await;
+    let of = |ask: usize| {
+        let id = format!("met-{}", 1_000_000 + ask);
+        let event = events.iter().find(|event| event["phase"] == "OUTPUT" && event["request_id"] == *id).unwrap();
+        Usual { usage: event["usage"].clone(), cost: event["cost_nano_usd"].as_u64().unwrap() }
+    };
+    (0..asks().len()).map(of).collect()
 }
 
 async fn is_served(world: &World, chaos: &Chaos, key: &str, after: Wrong) {
@@ -98,70 +210,59 @@ async fn every_fault_in_every_dialect_is_survived() {
     let chaos = Chaos::start();
     let mut world = before(&chaos).await;
     let key = world.key("jane");
-    let descriptors = world.metric("process_open_fds") as usize;
-    let mut asked = 0;
+    let usual = usual(&world, &chaos, &key).await;
+    let (descriptors, mut met, mut served) = (world.metric("process_open_fds") as usize, Vec::new(), 0);
     for (at, wrong) in chaos::ALL.iter().enumerate() {
-        let asks = asks();
-        // Each fault meets two of the asks, in turn; `ten_thousand_faults` has them all.
-        for ask in [&asks[at % 4], &asks[4 + (at + at / 4) % 4]] {
-            meets(&world, &chaos, &key, *wrong, ask).await;
-            asked += 1;
+        // Waiting for what never comes takes its time; each such fault meets two of the asks, in turn.
+        let waits = matches!(wrong, Wrong::SaysNothing | Wrong::Stalls(_) | Wrong::Length("9999999"));
+        let asks = if waits { vec![at % 4, 4 + (at + at / 4) % 4] } else { (0..asks().len()).collect() };
+        for ask in asks {
+            met.push(meets(&world, &chaos, &key, *wrong, ask, met.len()).await);
         }
         is_served(&world, &chaos, &key, *wrong).await;
-        asked += 1;
-    }
-    let events = world.events_after(2 * asked).await;
-    assert_eq!(events.len(), 2 * asked, "one INPUT and one OUTPUT event each");
-    for event in events.iter().filter(|event| event["phase"] == "OUTPUT") {
-        for kind in ["input", "output", "cache_read", "cache_write", "reasoning"] {
-            assert!(event["usage"][kind].as_u64().is_some_and(|tokens| tokens < TOKENS_MAX), "{event}");
-        }
+        served += 1;
     }
     nothing_is_left(&world, descriptors).await;
+    let events = world.events_after(2 * (met.len() + usual.len() + served)).await;
+    assert_eq!(events.len(), 2 * (met.len() + usual.len() + served), "one INPUT and one OUTPUT event each");
+    judge(&met, &events, &usual);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; CONTRIBUTING.md says when"]
 async fn ten_thousand_faults() {
-    let seed = std::env::var("CHAOS_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let mut random = Random(seed);
+    let mut dice = Dice::new(std::env::var("CHAOS_SEED").map_or(1, |seed| seed.parse().unwrap()));
     let chaos = Chaos::start();
     let mut world = before(&chaos).await;
-    world.is_large = true;
     let key = world.key("jane");
-    let (descriptors, asks, begun) = (world.metric("process_open_fds") as usize, asks(), Instant::now());
-    // Waiting for what never comes is most of the time; one in eight of those is enough.
-    let mut count = 0;
-    while count < 10_000 {
-        let wrong = match chaos::ALL[random.below(chaos::ALL.len())] {
-            Wrong::Resets(_) => Wrong::Resets(random.below(1000) as u64),
-            Wrong::Ends(_) => Wrong::Ends(random.below(1000) as u64),
-            Wrong::SaysNothing | Wrong::Stalls(_) | Wrong::Length("9999999") if random.below(8) > 0 => continue,
-            wrong => wrong,
+    let usual = usual(&world, &chaos, &key).await;
+    let (descriptors, begun) = (world.metric("process_open_fds") as usize, Instant::now());
+    let mut met = Vec::new();
+    while met.len() < FAULTS {
+        // Every fault with every ask first; then drawn, at any byte, with one in eight of those that only wait.
+        let (asks, all) = (asks().len(), chaos::ALL.len());
+        let (wrong, ask) = if met.len() < asks * all {
+            (chaos::ALL[met.len() / asks], met.len() % asks)
+        } else {
+            let wrong = match chaos::ALL[dice.roll(all)] {
+                Wrong::Resets(_) => Wrong::Resets(dice.roll(1000) as u64),
+                Wrong::Ends(_) => Wrong::Ends(dice.roll(1000) as u64),
+                Wrong::SaysNothing | Wrong::Stalls(_) | Wrong::Length("9999999") if dice.roll(8) > 0 => continue,
+                wrong => wrong,
+            };
+            (wrong, dice.roll(asks))
         };
-        meets(&world, &chaos, &key, wrong, &asks[random.below(asks.len())]).await;
-        count += 1;
-        if count % 100 == 0 {
+        met.push(meets(&world, &chaos, &key, wrong, ask, met.len()).await);
+        if met.len() % 100 == 0 {
             is_served(&world, &chaos, &key, wrong).await;
         }
-        if count == 1000 || count % 3000 == 0 {
+        if met.len() == 1000 || met.len() % 3000 == 0 {
             let resident = world.metric("process_resident_memory_bytes") / 1e6;
-            println!("{count} faults in {:?}, {resident:.1} MB resident", begun.elapsed());
+            println!("{} faults in {:?}, {resident:.1} MB resident", met.len(), begun.elapsed());
         }
     }
-    let finished = world.metric("keeptrusts_usage_records_total{") as u64;
-    assert_eq!(finished, 10_000 + 100, "each request ended once");
     nothing_is_left(&world, descriptors).await;
-}
-
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
+    let events = world.events();
+    assert_eq!(events.len(), 2 * (FAULTS + FAULTS / 100 + usual.len()), "one INPUT and one OUTPUT event each");
+    judge(&met, &events, &usual);
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::{World, chat_body};
+use crate::harness::{OPENAI_CANARY, World, chat_body};
 
 /// A connection to the edge that is written to by hand.
 struct Line(TcpStream);
@@ -152,4 +152,58 @@ async fn framing_that_would_be_guessed_at_is_refused_before_a_provider_is_asked(
     // A credential that the header names is taken out and read all the same; ours is put in afterwards.
     let named = chat("1.1", &key, &["Connection: close, authorization, content-length, x-api-key"], &plain);
     assert!(Line::to(&world).say(named).hear().text.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_connection_names_neither_strips_nor_doubles_what_is_put_in() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    let body = chat_body("gpt-4o-mini", false).to_string();
+    for named in [
+        "authorization, content-length, content-type",
+        "Authorization, accept-encoding, x-api-key, user-agent, x-request-id",
+        "keep-alive, te, transfer-encoding, content-encoding, accept",
+    ] {
+        let lines = [&*format!("Connection: close, {named}"), "Content-Type: application/json", "X-Api-Key: sk-own"];
+        let heard = Line::to(&world).say(chat("1.1", &key, &lines, &body)).hear();
+        assert!(heard.text.starts_with("HTTP/1.1 200"), "{named}: {}", heard.text);
+        let seen = world.mock.requests().pop().unwrap();
+        let values = |name: &str| -> Vec<&str> {
+            let fields = seen.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+            fields.map(|(_, value)| value.as_str()).collect()
+        };
+        assert_eq!(values("authorization"), [format!("Bearer {OPENAI_CANARY}")], "{named}");
+        assert_eq!(values("content-length"), [body.len().to_string()], "{named}");
+        assert_eq!(values("accept-encoding"), ["identity"], "{named}");
+        assert_eq!((values("host").len(), values("x-api-key").len(), &*seen.body), (1, 0, body.as_bytes()), "{named}");
+        assert!(!format!("{:?}", seen.headers).contains(&key), "{named}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_connection_is_kept_after_good_exchanges_alone() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    // How many connections have been made when this request, which nothing is wrong with, has been answered.
+    let connections = async || {
+        assert_eq!(world.chat(&key, true).send().await.status, 200);
+        // It is put back when the exchange has ended on both sides.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.mock.totals().connections
+    };
+    let first = connections().await;
+    assert_eq!(connections().await, first, "it is kept");
+    let body = chat_body("gpt-4o-mini", false).to_string();
+    let refused = chat("1.1", &key, &["Transfer-Encoding: chunked"], &format!("{:x}\r\n{body}XX", body.len()));
+    assert!(Line::to(&world).say(refused).hear().text.contains("HTTP/1.1 400"));
+    assert_eq!(connections().await, first, "no connection saw what was refused");
+    let mut before = first;
+    for fault in ["cut:2", "mid-event:2", "reset:2"] {
+        world.chat(&key, true).header("x-mock-fault", fault).send().await;
+        let after = connections().await;
+        assert_eq!(after, before + 1, "{fault}");
+        before = after;
+    }
+    world.chat(&key, true).header("x-mock-fault", "stall:2").send_until(|body| !body.is_empty()).await;
+    assert_eq!(connections().await, before + 1, "its client left");
 }

@@ -13,7 +13,7 @@ use super::{Kt, World};
 
 /// Every event so far, oldest first.
 pub fn events(data_dir: &Path) -> Vec<Value> {
-    let listed = Kt::run(&["events", "list", "--json", "--limit", "1000"], data_dir).succeeded();
+    let listed = Kt::run(&["events", "list", "--json", "--limit", "1000000"], data_dir).succeeded();
     listed.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
