@@ -11,6 +11,7 @@ mod credentials; // headers → whose request it is; the text of keys
 mod framing; // the head of a request, and chunks
 mod ask; // the head of a body, and the edits it gets
 mod answer; // server-sent events, and the metering of every dialect's answers
+mod policy; // policies: texts in pieces, and answers as they pass
 mod settings; // the configuration
 mod admin; // the bodies of the admin API
 
@@ -22,7 +23,7 @@ mod differential; // other languages' parsers
 type Target = fn(&[u8]);
 
 /// Every target; `fuzz/fuzz_targets` and `fuzz/corpus` have one of each name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("key_text", credentials::key_text),
     ("credentials", credentials::headers),
     ("head", framing::head),
@@ -31,6 +32,8 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("torn_json", ask::torn_json),
     ("events", answer::events),
     ("meter", answer::meter),
+    ("matcher", policy::matcher),
+    ("guard", policy::guard),
     ("configuration", settings::configuration),
     ("admin", admin::admin),
 ];
