@@ -1,4 +1,7 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::*;
 
@@ -120,4 +123,83 @@ fn nothing_is_kept_of_keys_that_do_not_wait() {
         drop(turn(&queue, &format!("key {at}")));
     }
     assert_eq!(queue.0.lock().keys.len(), 0);
+}
+
+proptest! {
+    /// Whoever comes, leaves, is served or is sent away in whatever order: no turn is given twice or lost, nobody waits
+    /// while one is free, and nothing is left in the end.
+    #[test]
+    fn no_turn_is_lost(steps in prop::collection::vec((0..9_u8, 0..5_usize, 0..40_usize), 1..200)) {
+        let queue = queue(2, 6);
+        let (mut concurrency, mut length) = (2, 6);
+        let (mut turns, mut lines) = (Vec::new(), Vec::new());
+        for (step, which, at) in steps {
+            match step {
+                0..4 => match queue.join(&key(&which.to_string()), which as u64) {
+                    Ok(Joined::Turn(turn)) => turns.push(turn),
+                    Ok(Joined::Line(line)) => lines.push(line),
+                    Err(Full) => prop_assert!(waiting(&queue) >= length),
+                },
+                4..7 if !turns.is_empty() => drop(turns.swap_remove(at % turns.len())),
+                7 if !lines.is_empty() => drop(lines.swap_remove(at % lines.len())),
+                8 => {
+                    (concurrency, length) = (1 + which, at);
+                    queue.define(Capacity { concurrency, queue: length, queue_time: Duration::ZERO });
+                }
+                _ => {}
+            }
+            // Some find that they have their turn, or had to make room; the others do not look yet.
+            if at % 3 == 0 {
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                lines.retain_mut(|line| match Pin::new(line).poll(&mut context) {
+                    Poll::Ready(turn) => {
+                        turns.extend(turn);
+                        false
+                    }
+                    Poll::Pending => true,
+                });
+                prop_assert_eq!((taken(&queue), waiting(&queue)), (turns.len(), lines.len()));
+            }
+            prop_assert!(taken(&queue) >= turns.len());
+            prop_assert!(waiting(&queue) == 0 || taken(&queue) >= concurrency, "somebody waits for a turn that is free");
+        }
+        drop((lines, turns));
+        prop_assert_eq!((taken(&queue), waiting(&queue), queue.0.lock().keys.len()), (0, 0, 0));
+    }
+}
+
+/// On several threads at once, which come and go in the middle of everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowd_is_served_one_by_one() {
+    let queue = queue(3, 10_000);
+    let (running, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let tasks: Vec<_> = (0..2000_usize)
+        .map(|number| {
+            let (queue, running, served) = (queue.clone(), running.clone(), served.clone());
+            tokio::spawn(async move {
+                let turn = match queue.join(&key(&(number % 7).to_string()), 1 + number as u64 % 3) {
+                    Ok(Joined::Turn(turn)) => turn,
+                    Ok(Joined::Line(line)) if number % 5 == 0 => {
+                        // It loses patience, perhaps just as it is served.
+                        match tokio::time::timeout(Duration::from_micros(number as u64), line).await {
+                            Ok(turn) => turn.unwrap(),
+                            Err(_elapsed) => return,
+                        }
+                    }
+                    Ok(Joined::Line(line)) => line.await.unwrap(),
+                    Err(Full) => panic!("the queue is long enough"),
+                };
+                assert!(running.fetch_add(1, Ordering::SeqCst) < 3);
+                tokio::task::yield_now().await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                served.fetch_add(1, Ordering::SeqCst);
+                drop(turn);
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!((1600..=2000).contains(&served.load(Ordering::SeqCst)));
+    assert_eq!((taken(&queue), waiting(&queue), queue.0.lock().keys.len()), (0, 0, 0));
 }
