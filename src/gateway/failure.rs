@@ -14,7 +14,7 @@ use super::cut;
 use super::door::SilentProvider;
 use super::journey::{Journey, Stage};
 use super::refusal::Refusal;
-use super::relay::{Answer, Commitment, UPSTREAM_STATUS};
+use super::relay::{Answer, Commitment, UNDECODABLE, UPSTREAM_STATUS};
 use super::report::{CLIENT_CLOSED_STATUS, Receipt};
 use super::respond;
 use super::route::Plan;
@@ -188,6 +188,7 @@ fn failure_kind(error: &Error) -> &'static str {
         ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout => "timeout",
         ConnectRefused | ConnectNoRoute | ConnectError | BindError | SocketError | ConnectProxyFailure => "connect",
         TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup | HandshakeError => "tls",
+        kind if *kind == UNDECODABLE => "protocol",
         InvalidHTTPHeader | H1Error | H2Error | H2Downgrade | InvalidH2 => "protocol",
         ReadError | WriteError | ConnectionClosed => "closed",
         _ if *error.esource() == ErrorSource::Upstream => "closed",

@@ -15,6 +15,7 @@ use pingora::{Error, ErrorType, Result};
 use crate::catalog::{CurrentCatalog, Settings};
 use crate::domain::Pepper;
 use crate::journal::Journal;
+use crate::protocol::coding::Decoder;
 
 use super::CONNECTS_MAX;
 use super::authenticate::Passthrough;
@@ -147,8 +148,6 @@ impl ProxyHttp for Gateway {
         let answer = Answer::awaited(plan.endpoint, plan.body.clone(), plan.hide_usage, inspected);
         journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
         let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
-        // For providers that compress whatever they are asked: what cannot be read cannot be metered.
-        session.upstream_compression.adjust_decompression(true);
         relay::address(request, plan)
     }
 
@@ -185,10 +184,15 @@ impl ProxyHttp for Gateway {
             // It knows no chunks: the end of the connection is the end of a body without a length.
             response.remove_header(&header::TRANSFER_ENCODING);
         }
-        if !plan.inspected.is_empty() && response.headers.contains_key(header::CONTENT_ENCODING) {
+        let coding = response.headers.get(header::CONTENT_ENCODING);
+        if !plan.inspected.is_empty() && coding.is_some_and(|coding| !Decoder::knows(coding.as_bytes())) {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an encoded answer cannot be looked at").into_up());
         }
         commitment.answer.begin(response.status, &response.headers);
+        // For providers that compress whatever they are asked: what cannot be read cannot be metered.
+        if commitment.answer.decodes() {
+            response.remove_header(&header::CONTENT_ENCODING);
+        }
         if commitment.answer.edits() {
             response.remove_header(&header::CONTENT_LENGTH);
         }
@@ -232,7 +236,10 @@ impl ProxyHttp for Gateway {
             *piece = None;
             return if end_of_stream { Ok(None) } else { Err(cut::stop()) };
         }
-        let mut sent = piece.take().map(|piece| answer.take(piece));
+        let mut sent = piece.take().map(|piece| answer.take(piece)).transpose().map_err(relay::undecodable)?;
+        if end_of_stream {
+            answer.check_end().map_err(relay::undecodable)?;
+        }
         if end_of_stream && !answer.is_blocked() {
             let rest = failure::complete(answer, plan, journey.request_id.as_deref());
             if !rest.is_empty() {

@@ -8,6 +8,7 @@ pub mod route; // method and path → what is asked, in which dialect
 pub mod client; // user-agent → one of a few names
 pub mod ask; // the head of a request body: model, stream, limits; and the edits it may get
 pub mod texts; // where text stands in a body: messages, prompts, arguments, results
+pub mod coding; // a compressed body → what it was made of
 pub mod sse; // a stream of bytes → whole events
 pub mod meter; // an answer, as it passes → tokens, text seen, whether it ended well
 pub mod estimate; // tokens, where the provider did not get to say

@@ -29,6 +29,7 @@ mod chaos;
 mod overload;
 mod corpus;
 mod framing;
+mod compressed;
 mod money;
 mod limits;
 mod fairness;

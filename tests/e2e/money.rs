@@ -3,17 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use flate2::write::GzEncoder;
 use serde_json::json;
 
 use crate::harness::{Scripted, World, answer, chat_body, eventually, messages_body};
-
-const CHUNK: &str = r#"data: {"id":"x","object":"chat.completion.chunk","model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}]}"#;
-const USAGE: &str = r#"data: {"id":"x","object":"chat.completion.chunk","model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}}"#;
-
-fn stream() -> String {
-    format!("{CHUNK}\n\n{USAGE}\n\ndata: [DONE]\n\n")
-}
 
 fn document(usage: &str) -> String {
     format!(
@@ -21,50 +13,9 @@ fn document(usage: &str) -> String {
     )
 }
 
-fn gzip(text: &str) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.finish().unwrap()
-}
-
 async fn world_of(answer: Vec<u8>) -> World {
     let provider = Scripted::start(answer);
     World::with(|setup| setup.providers = Some(provider.as_openai())).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_compresses_unasked_is_metered_and_understood() {
-    let usage = r#","usage":{"prompt_tokens":1000,"completion_tokens":500,"total_tokens":1500}"#;
-    for (stream_wanted, text, shown) in
-        [(false, document(usage), document(usage)), (true, stream(), format!("{CHUNK}\n\ndata: [DONE]\n\n"))]
-    {
-        let kind = if stream_wanted { "text/event-stream" } else { "application/json" };
-        let lines = [&*format!("Content-Type: {kind}"), "Content-Encoding: gzip"];
-        let mut world = world_of(answer(&lines, &gzip(&text))).await;
-        let key = world.key("jane");
-        let got = world.chat(&key, stream_wanted).send().await;
-        assert_eq!((got.status, got.whole, got.header("content-encoding")), (200, true, None));
-        assert_eq!(got.text(), shown);
-        let output = world.events_after(2).await.pop().unwrap();
-        assert_eq!(
-            (&output["usage"]["input"], &output["usage"]["output"], &output["usage"]["source"], &output["ended"]),
-            (&json!(1000), &json!(500), &json!("provider"), &json!("complete"))
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_cannot_be_read_passes_untouched() {
-    let lines = ["Content-Type: text/event-stream", "Content-Encoding: zstd"];
-    let mut world = world_of(answer(&lines, b"\x28\xb5\x2f\xfdnonsense")).await;
-    let key = world.key("jane");
-    let got = world.chat(&key, true).send().await;
-    assert_eq!(
-        (got.body().as_slice(), got.header("content-encoding")),
-        (&b"\x28\xb5\x2f\xfdnonsense"[..], Some("zstd"))
-    );
-    let output = world.events_after(2).await.pop().unwrap();
-    assert_eq!((&output["usage"]["source"], &output["ended"]), (&json!("estimated"), &json!("complete")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

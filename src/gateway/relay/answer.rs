@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::domain::{Ended, Usage};
 use crate::policy::{Active, Guard, Hit};
+use crate::protocol::coding::{Decoder, Undecodable};
 use crate::protocol::error::Torn;
 use crate::protocol::meter::{AnswerForm, Manner, Meter, Metered, Notice};
 use crate::protocol::sse::{Piece, Splitter};
@@ -29,6 +30,8 @@ pub struct Answer {
     input: OnceLock<u64>,
     status: Option<StatusCode>,
     form: AnswerForm,
+    /// Undoes a compression that was not asked for.
+    decoder: Option<Decoder>,
     /// Only answers that succeeded are metered.
     meter: Option<Meter>,
     first_byte: Option<Instant>,
@@ -64,6 +67,7 @@ impl Answer {
             input: OnceLock::new(),
             status: None,
             form: AnswerForm::Plain,
+            decoder: None,
             meter: None,
             first_byte: None,
             bytes: 0,
@@ -76,8 +80,9 @@ impl Answer {
     /// Takes note of the answer's head.
     pub fn begin(&mut self, status: StatusCode, headers: &HeaderMap) {
         let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-        // What is still encoded here can be neither read nor added to; its bytes are counted.
-        let readable = !headers.contains_key(header::CONTENT_ENCODING);
+        self.decoder = headers.get(header::CONTENT_ENCODING).and_then(|coding| Decoder::of(coding.as_bytes()));
+        // What cannot be decoded can be neither read nor added to; its bytes are counted.
+        let readable = self.decoder.is_some() || !headers.contains_key(header::CONTENT_ENCODING);
         self.status = Some(status);
         self.form = if readable { AnswerForm::of(self.endpoint, content_type) } else { AnswerForm::Plain };
         self.meter = status.is_success().then(|| Meter::new(self.endpoint, self.form, self.hide_usage));
@@ -97,7 +102,12 @@ impl Answer {
 
     /// Whether the body can differ in length from the provider's.
     pub fn edits(&self) -> bool {
-        (self.hide_usage && self.meter.is_some()) || self.guard.is_some()
+        (self.hide_usage && self.meter.is_some()) || self.guard.is_some() || self.decodes()
+    }
+
+    /// Whether the body comes compressed, and goes on as what it was made of.
+    pub fn decodes(&self) -> bool {
+        self.decoder.is_some()
     }
 
     pub fn is_stream(&self) -> bool {
@@ -105,17 +115,26 @@ impl Answer {
     }
 
     /// Takes a piece of the body and gives back what is to be sent on now.
-    pub fn take(&mut self, piece: Bytes) -> Bytes {
+    pub fn take(&mut self, piece: Bytes) -> Result<Bytes, Undecodable> {
         if self.first_byte.is_none() && !piece.is_empty() {
             self.first_byte = Some(Instant::now());
         }
+        let piece = match &mut self.decoder {
+            Some(decoder) => decoder.decode(&piece)?,
+            None => piece,
+        };
         let sent = match (&mut self.guard, &mut self.meter) {
             (Some(guarded), meter) => guarded.take(&piece, meter.as_mut()),
             (None, Some(meter)) => meter.take(piece),
             (None, None) => piece,
         };
         self.bytes += sent.len() as u64;
-        sent
+        Ok(sent)
+    }
+
+    /// Whether the body ends as its compression has it.
+    pub fn check_end(&self) -> Result<(), Undecodable> {
+        self.decoder.as_ref().map_or(Ok(()), Decoder::end)
     }
 
     /// Whether a policy ends the answer, and its caller has not been told. Asked once.
@@ -318,7 +337,7 @@ mod tests {
     fn a_failed_answer_uses_nothing() {
         let mut answer = Answer::awaited(Endpoint::ChatCompletions, Bytes::new(), false, Active::default());
         answer.begin(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
-        assert_eq!(answer.take(Bytes::from_static(b"{}")), "{}");
+        assert_eq!(answer.take(Bytes::from_static(b"{}")), Ok("{}".into()));
         assert_eq!(answer.usage(Ended::Complete), Usage::default());
         assert_eq!(answer.failure(), Some(UPSTREAM_STATUS));
     }

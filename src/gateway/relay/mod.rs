@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::catalog::{Binding, Credential, Interruptible, Lapse, Moment};
 use crate::domain::{Ended, Verdict};
+use crate::protocol::coding::Undecodable;
 
 use super::admit::Admission;
 use super::authenticate::CREDENTIAL_HEADERS;
@@ -129,7 +130,7 @@ pub fn address(request: &mut RequestHeader, plan: &Plan) -> Result<()> {
     }
     request.insert_header(header::HOST, plan.provider.base_url.authority())?;
     request.insert_header(header::CONTENT_LENGTH, plan.body.len())?;
-    // A compressed answer could not be metered as it passes.
+    // Where it changes nothing for the caller, a compression need not be undone to meter what passes.
     request.insert_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
     match (&plan.own_key, plan.provider.credential_header()) {
         (Some(own), _) => request.insert_header(own.header.clone(), own.value.clone())?,
@@ -137,6 +138,13 @@ pub fn address(request: &mut RequestHeader, plan: &Plan) -> Result<()> {
         (None, None) => {}
     }
     Ok(())
+}
+
+/// The provider's answer is compressed, and not as it should be.
+pub const UNDECODABLE: ErrorType = ErrorType::new("UndecodableAnswer");
+
+pub fn undecodable(why: Undecodable) -> Box<Error> {
+    Error::explain(UNDECODABLE, why.label()).into_up()
 }
 
 /// A header value that is left out of any debug output.
