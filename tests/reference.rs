@@ -102,8 +102,8 @@ fn every_member_of_an_event_is_documented() {
     let mut members: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
     // The log's own, which seals a line to the one before.
     members.push("chain");
-    // Only in OUTPUT events by whose requests a budget came to one.
-    members.push("thresholds");
+    // Only in OUTPUT events: of requests by which a budget came to one, and for which other models were asked.
+    members.extend(["thresholds", "advisors"]);
     members.sort_unstable();
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/EVENTS.md")).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));

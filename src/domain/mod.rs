@@ -27,5 +27,5 @@ pub use price::{Cost, Factor, Factors, ModelPrice, PriceRow, PriceTable, Rates, 
 pub use secret::Secret;
 pub use standing::KeyStanding;
 pub use time::Timestamp;
-pub use usage::{ServiceTier, Tokens, Usage, UsageSource, is_zero};
+pub use usage::{Advisor, ServiceTier, Tokens, Usage, UsageSource, is_zero};
 pub use verdict::{Ended, Verdict};

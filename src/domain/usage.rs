@@ -34,6 +34,14 @@ pub struct Tokens {
     pub output_image: u64,
 }
 
+/// Another model that the provider asked for an answer (Anthropic's advisors), and what that used at its own price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advisor {
+    pub model: Box<str>,
+    #[serde(flatten)]
+    pub tokens: Tokens,
+}
+
 /// How fast the provider was asked to answer, where that changes the price of every token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,6 +56,35 @@ pub enum ServiceTier {
     Priority,
     /// Produced faster, and dearer (Anthropic `speed: fast`).
     Fast,
+}
+
+impl Tokens {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What is left when `other` is taken away.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        self.with(other, u64::saturating_sub)
+    }
+
+    fn with(self, other: Self, each: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            input: each(self.input, other.input),
+            cache_read: each(self.cache_read, other.cache_read),
+            cache_write: each(self.cache_write, other.cache_write),
+            cache_write_long: each(self.cache_write_long, other.cache_write_long),
+            output: each(self.output, other.output),
+            reasoning: each(self.reasoning, other.reasoning),
+            input_audio: each(self.input_audio, other.input_audio),
+            input_image: each(self.input_image, other.input_image),
+            output_audio: each(self.output_audio, other.output_audio),
+            output_image: each(self.output_image, other.output_image),
+        }
+    }
 }
 
 impl ServiceTier {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::catalog::{Credential, Crossing};
-use crate::domain::{Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
+use crate::domain::{Advisor, Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
 use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot, Threshold};
 use crate::policy::{Action, Hit};
 
@@ -120,6 +120,7 @@ pub struct Receipt {
     pub first_token: Option<Duration>,
     pub response_bytes: u64,
     pub usage: Usage,
+    pub advisors: Vec<Advisor>,
     pub cost: Option<Cost>,
     /// The policies that found something in the answer.
     pub policies: Vec<Hit>,
@@ -202,6 +203,7 @@ impl Book {
             first_token,
             response_bytes,
             usage,
+            advisors,
             cost,
             policies,
         } = receipt;
@@ -224,6 +226,7 @@ impl Book {
             duration: self.started.elapsed(),
             response_bytes,
             usage,
+            advisors,
             cost,
             ended,
             policies,
@@ -254,6 +257,7 @@ impl Receipt {
             first_token: None,
             response_bytes: 0,
             usage: Usage::default(),
+            advisors: Vec::new(),
             cost: None,
             policies: Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! 8 What did it cost? A `Commitment` becomes a [`Receipt`], exactly once.
 
-use crate::domain::{Cost, Ended, ModelPrice, NanoUsd, Spending, Usage, UsageSource, Verdict};
+use crate::domain::{Advisor, Cost, Ended, ModelPrice, NanoUsd, Spending, Usage, UsageSource, Verdict};
 
 use super::relay::Answer;
 use super::report::{self, Book, CLIENT_CLOSED_STATUS, Receipt};
@@ -11,10 +11,12 @@ use super::report::{self, Book, CLIENT_CLOSED_STATUS, Receipt};
 /// passed is estimated, and marked as such.
 pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
     let served = answer.model_served();
-    let usage = answer.usage(ended);
+    let advisors = answer.advisors();
+    let mut usage = answer.usage(ended);
+    usage.tokens = advisors.iter().fold(usage.tokens, |sum, advisor| sum.plus(advisor.tokens));
     // What is used and not told is not free: pictures and sound of models that report nothing have no cost known.
     let is_told = usage.source != UsageSource::None || !answer.is_unreported();
-    let cost = price(book, served).filter(|_| is_told).map(|price| cost(price, book, &usage));
+    let cost = price(book, served).filter(|_| is_told).map(|price| cost(price, book, &usage, &advisors));
     let cost = cost.or_else(|| usage.charged.map(charged));
     Receipt {
         verdict: verdict(ended, answer),
@@ -25,6 +27,7 @@ pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
         first_token: answer.first_byte().map(|at| at.duration_since(book.started())),
         response_bytes: answer.bytes(),
         usage,
+        advisors,
         cost,
         policies: answer.hits(),
     }
@@ -32,8 +35,9 @@ pub fn settle(book: &Book, answer: &Answer, ended: Ended) -> Receipt {
 
 /// What a running answer has spent so far.
 pub fn so_far(book: &Book, answer: &Answer) -> Spending {
-    let Usage { tokens, .. } = answer.usage(Ended::Complete);
-    let money = price(book, answer.model_served()).map_or(NanoUsd(0), |price| price.cost(&tokens));
+    let usage = answer.usage(Ended::Complete);
+    let money = price(book, answer.model_served()).map_or(NanoUsd(0), |price| price.charge(&usage));
+    let Usage { tokens, .. } = usage;
     Spending { money, tokens: tokens.input.saturating_add(tokens.output) }
 }
 
@@ -45,8 +49,10 @@ fn price<'a>(book: &'a Book, served: Option<&str>) -> Option<&'a ModelPrice> {
     served.or(opening.price.as_ref()).map(|price| &**price)
 }
 
-fn cost(price: &ModelPrice, book: &Book, usage: &Usage) -> Cost {
-    Cost { amount: price.charge(usage), price_version: book.prices().version().clone() }
+fn cost(price: &ModelPrice, book: &Book, usage: &Usage, advisors: &[Advisor]) -> Cost {
+    let opening = book.opening();
+    let of = (opening.provider.as_deref().unwrap_or_default(), opening.started_at);
+    Cost { amount: book.prices().charge(price, usage, advisors, of), price_version: book.prices().version().clone() }
 }
 
 /// What the provider itself charged, where the table has no price: a router such as OpenRouter knows better than

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Ended, NanoUsd, ServiceTier, Timestamp, Tokens, Usage, UsageSource, Verdict, is_zero};
+use crate::domain::{Advisor, Ended, NanoUsd, ServiceTier, Timestamp, Tokens, Usage, UsageSource, Verdict, is_zero};
 
 /// The name and version of the event's form. Members may be added within a version; none is renamed or
 /// removed.
@@ -49,6 +49,9 @@ pub struct Event {
     pub request_bytes: u64,
     pub response_bytes: Option<u64>,
     pub usage: Option<EventUsage>,
+    /// Other models that were asked for the answer; what they used is part of `usage`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advisors: Vec<Advisor>,
     pub cost_nano_usd: Option<u64>,
     pub price_version: Option<String>,
     pub ended: Option<Ended>,

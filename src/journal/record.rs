@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::domain::{Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
+use crate::domain::{Advisor, Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
 use crate::policy::Hit;
 
 use super::{Credential, KeySeries};
@@ -84,6 +84,8 @@ pub struct Closing {
     pub duration: Duration,
     pub response_bytes: u64,
     pub usage: Usage,
+    /// Other models that were asked for the answer; what they used is part of `usage`.
+    pub advisors: Vec<Advisor>,
     /// `None` if the price table does not know the model.
     pub cost: Option<Cost>,
     pub ended: Ended,

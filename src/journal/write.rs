@@ -246,6 +246,10 @@ impl Object<'_> {
         self.name("response_bytes").number(closing.response_bytes);
         // Numbers and words only: nothing is allocated, and writing to a vector cannot fail.
         let _ = serde_json::to_writer(&mut *self.name("usage").out, &EventUsage::from(&closing.usage));
+        // Rarely there; their names are written like any text.
+        if !closing.advisors.is_empty() {
+            let _ = serde_json::to_writer(&mut *self.name("advisors").out, &closing.advisors);
+        }
         self.name("cost_nano_usd").maybe_number(closing.cost.as_ref().map(|cost| cost.amount.0));
         self.name("price_version").maybe_text(closing.cost.as_ref().map(|cost| &*cost.price_version));
         self.name("ended").word(closing.ended.label());
@@ -341,6 +345,7 @@ pub(super) mod tests {
                 complete: true,
                 ..Usage::default()
             },
+            advisors: Vec::new(),
             cost: Some(Cost { amount: NanoUsd(220_200), price_version: "v1".into() }),
             ended: Ended::Complete,
             policies: Vec::new(),

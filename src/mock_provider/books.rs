@@ -148,7 +148,7 @@ impl Books {
         totals.finished += 1;
         if let Some(tokens) = reported {
             totals.reported += 1;
-            totals.tokens = combine(totals.tokens, tokens, u64::saturating_add);
+            totals.tokens = totals.tokens.plus(tokens);
         }
     }
 
@@ -163,7 +163,7 @@ impl Books {
         totals.finished -= 1;
         if let Some(tokens) = outcome.reported.take() {
             totals.reported -= 1;
-            totals.tokens = combine(totals.tokens, tokens, u64::saturating_sub);
+            totals.tokens = totals.tokens.minus(tokens);
         }
     }
 
@@ -228,21 +228,6 @@ impl Entry {
             finished: outcome.finished,
             client_gone: outcome.client_gone,
         }
-    }
-}
-
-fn combine(left: Tokens, right: Tokens, with: impl Fn(u64, u64) -> u64) -> Tokens {
-    Tokens {
-        input: with(left.input, right.input),
-        cache_read: with(left.cache_read, right.cache_read),
-        cache_write: with(left.cache_write, right.cache_write),
-        cache_write_long: with(left.cache_write_long, right.cache_write_long),
-        output: with(left.output, right.output),
-        reasoning: with(left.reasoning, right.reasoning),
-        input_audio: with(left.input_audio, right.input_audio),
-        input_image: with(left.input_image, right.input_image),
-        output_audio: with(left.output_audio, right.output_audio),
-        output_image: with(left.output_image, right.output_image),
     }
 }
 

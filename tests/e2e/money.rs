@@ -1,6 +1,7 @@
 //! What a request is charged with when its provider, or its client, does not play along.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -149,4 +150,32 @@ async fn a_providers_own_price_holds_for_it_alone() {
         "free is no unknown"
     );
     assert_eq!(world.metric("keeptrusts_unpriced_requests_total"), 0.0);
+}
+
+/// The summary is charged as the answer is, the advisor at its own price; also when costs are worked out again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_that_the_figures_leave_out_are_charged() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/anthropic/messages-plain-iterations.json");
+    let recorded = std::fs::read(recorded).unwrap();
+    let provider = Scripted::start(answer(&["Content-Type: application/json"], &recorded));
+    let base_url = format!("http://{}", provider.address);
+    let mut world = World::with(|setup| {
+        setup.providers = Some(format!(
+            "providers:\n  anthropic: {{kind: anthropic, base_url: \"{base_url}\", api_key: {{env: TEST_ANTHROPIC_KEY}}}}"
+        ));
+    })
+    .await;
+    let key = world.key("jane");
+    let got = world.ask("POST", "/v1/messages").key(&key).json(&messages_body("claude-sonnet-5", false)).send().await;
+    assert_eq!((got.status, got.body()), (200, recorded));
+    let output = world.events_after(2).await.pop().unwrap();
+    let usage = &output["usage"];
+    assert_eq!((usage["input"].as_u64(), usage["output"].as_u64()), (Some(2885 + 600), Some(257 + 40)), "{output}");
+    assert_eq!(output["advisors"][0]["model"], "claude-opus-5");
+    assert_eq!(output["cost_nano_usd"], 9_405_000);
+    let again = world.kt(&["usage", "--reprice", "--json"]).succeeded().json();
+    assert_eq!(
+        (&again["total"]["old_nano_usd"], &again["total"]["new_nano_usd"]),
+        (&json!(9_405_000), &json!(9_405_000))
+    );
 }

@@ -95,7 +95,9 @@ impl Costs {
         let price = models.into_iter().flatten().find_map(|model| table.find(provider, model, event.started_at));
         // What the provider said it charged is in no table.
         let charged = event.cost_nano_usd.filter(|_| event.price_version.as_deref() == Some("provider"));
-        let new = price.map(|price| price.charge(&usage.into()).0).or(charged);
+        let new = price
+            .map(|price| table.charge(price, &usage.into(), &event.advisors, (provider, event.started_at)).0)
+            .or(charged);
         let is_unpriced = |cost: Option<u64>| u64::from(cost.is_none() && usage.input.saturating_add(usage.output) > 0);
         self.requests += 1;
         self.old_nano_usd = self.old_nano_usd.saturating_add(event.cost_nano_usd.unwrap_or(0));

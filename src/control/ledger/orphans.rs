@@ -50,6 +50,7 @@ fn end(input: Event, seq: i64, time: Timestamp) -> Event {
         verdict: Verdict::Error,
         reason: Some(Ended::Crashed.label().into()),
         usage: Some(EventUsage::from(&Usage::default())),
+        advisors: Vec::new(),
         ended: Some(Ended::Crashed),
         input_seq: Some(input.seq),
         ..input

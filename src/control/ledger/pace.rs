@@ -33,6 +33,7 @@ fn pair(number: usize) -> [Record; 2] {
             ..Usage::default()
         },
         cost: Some(Cost { amount: NanoUsd(220_200), price_version: "2026-01-15".into() }),
+        advisors: Vec::new(),
         ended: Ended::Complete,
         policies: Vec::new(),
         thresholds: Vec::new(),

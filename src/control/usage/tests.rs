@@ -240,6 +240,7 @@ fn record(number: u64) -> Record {
         response_bytes: 1,
         usage: domain::Usage { tokens, source, complete: true, ..domain::Usage::default() },
         cost: (!number.is_multiple_of(11)).then(|| Cost { amount: NanoUsd(number), price_version: "v".into() }),
+        advisors: Vec::new(),
         ended: Ended::Complete,
         policies: Vec::new(),
         thresholds: Vec::new(),

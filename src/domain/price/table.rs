@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Timestamp;
+use crate::domain::{Advisor, NanoUsd, ServiceTier, Timestamp, Usage};
 
 use super::ModelPrice;
 
@@ -118,6 +118,26 @@ impl PriceTable {
         let own = self.providers.get(provider);
         own.and_then(|own| in_force(own, model, at).or_else(|| in_force(own, Self::ANY, at)))
             .or_else(|| in_force(&self.models, model, at))
+    }
+
+    /// What `usage` costs at the price of the model that answered. Of it, `advisors` are charged at their own prices,
+    /// and at that of the answer's model where they have none: nothing is free because it is unknown.
+    pub fn charge(
+        &self,
+        price: &ModelPrice,
+        usage: &Usage,
+        advisors: &[Advisor],
+        (provider, at): (&str, Timestamp),
+    ) -> NanoUsd {
+        // A tier for speed is that of the model that was asked.
+        let tier = if usage.tier == ServiceTier::Fast { ServiceTier::Standard } else { usage.tier };
+        let own = advisors.iter().fold(usage.tokens, |rest, advisor| rest.minus(advisor.tokens));
+        let own = price.charge(&Usage { tokens: own, ..*usage });
+        advisors.iter().fold(own, |sum, advisor| {
+            let theirs = self.find(provider, &advisor.model, at).map_or(price, |price| price);
+            let asked = Usage { tokens: advisor.tokens, tier, ..Usage::default() };
+            NanoUsd(sum.0.saturating_add(theirs.charge(&asked).0))
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::domain::{Ended, Usage};
+use crate::domain::{Advisor, Ended, Usage};
 use crate::policy::{Active, Guard, Hit};
 use crate::protocol::coding::{Decoder, Undecodable};
 use crate::protocol::error::Torn;
@@ -219,6 +219,11 @@ impl Answer {
 
     pub fn model_served(&self) -> Option<&str> {
         self.meter.as_ref()?.usage().model_served.as_deref()
+    }
+
+    /// The other models that were asked for it; what they used is no part of [`Answer::usage`].
+    pub fn advisors(&self) -> Vec<Advisor> {
+        self.meter.as_ref().map(|meter| meter.usage().advisors.clone()).unwrap_or_default()
     }
 
     /// How a stream that is cut ends for its client; nothing where there is no stream to end.

@@ -18,7 +18,7 @@ mod cut; // how the gateway ends a running stream
 
 use bytes::Bytes;
 
-use crate::domain::{NanoUsd, ServiceTier, Tokens};
+use crate::domain::{Advisor, NanoUsd, ServiceTier, Tokens};
 
 use super::Endpoint;
 use super::error::Torn;
@@ -57,6 +57,8 @@ pub struct Metered {
     pub tokens: Option<Tokens>,
     /// The tier at which the provider says it serves.
     pub tier: ServiceTier,
+    /// Other models that were asked for the answer; what they used is no part of `tokens`.
+    pub advisors: Vec<Advisor>,
     /// Searches of the web, billed one by one.
     pub web_searches: u64,
     /// What the provider itself says it charged.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::domain::{ServiceTier, Tokens};
+use crate::domain::{Advisor, ServiceTier, Tokens};
 use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
 use crate::protocol::meter::{Metered, OpenCalls};
 
@@ -173,9 +173,36 @@ struct Usage {
     output_tokens: Count,
     output_tokens_details: Object<OutputDetails>,
     server_tool_use: Object<ServerTools>,
+    iterations: Each<Iterations>,
     service_tier: Text,
     speed: Text,
 }
+
+/// One of the rounds that an answer took.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Iteration {
+    #[serde(rename = "type")]
+    kind: Text,
+    model: Text,
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_creation: Object<CacheCreation>,
+    output_tokens: Count,
+}
+
+/// What the rounds used that the figures of the whole leave out: those of messages are in them.
+#[derive(Clone, Debug, Default)]
+struct Iterations {
+    /// Of summaries of the conversation, made by the same model.
+    compaction: Tokens,
+    /// Of other models, at most [`ADVISORS_MAX`].
+    advisors: Vec<Advisor>,
+}
+
+/// What more of them use is charged as the last one's.
+const ADVISORS_MAX: usize = 8;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -210,6 +237,9 @@ impl Usage {
         self.cache_creation = Object(later.cache_creation.0.or(self.cache_creation.0.take()));
         self.output_tokens_details = Object(later.output_tokens_details.0.or(self.output_tokens_details.0.take()));
         self.server_tool_use = Object(later.server_tool_use.0.or(self.server_tool_use.0.take()));
+        if later.iterations.length.is_some() {
+            self.iterations = later.iterations;
+        }
         self.service_tier = Text(later.service_tier.0.or(self.service_tier.0.take()));
         self.speed = Text(later.speed.0.or(self.speed.0.take()));
     }
@@ -217,6 +247,7 @@ impl Usage {
     fn tell(&self, metered: &mut Metered) {
         metered.tokens = self.tokens();
         metered.tier = self.tier();
+        metered.advisors.clone_from(&self.iterations.all.advisors);
         let tools = self.server_tool_use.0.as_ref();
         metered.web_searches = tools.and_then(|tools| tools.web_search_requests.0).unwrap_or(0);
     }
@@ -237,21 +268,56 @@ impl Usage {
 
     fn tokens(&self) -> Option<Tokens> {
         self.input_tokens.0.or(self.output_tokens.0)?;
-        let [short, long] = self.cache_creation.0.as_ref().map_or([0, 0], |created| {
-            [created.ephemeral_5m_input_tokens, created.ephemeral_1h_input_tokens].map(|count| count.0.unwrap_or(0))
-        });
-        let cache_write = self.cache_creation_input_tokens.0.unwrap_or(short + long);
-        let cache_read = self.cache_read_input_tokens.0.unwrap_or(0);
+        let counts =
+            [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens, self.output_tokens];
         let details = self.output_tokens_details.0.as_ref();
-        Some(Tokens {
-            input: self.input_tokens.0.unwrap_or(0) + cache_write + cache_read,
-            cache_read,
-            cache_write,
-            cache_write_long: long,
-            output: self.output_tokens.0.unwrap_or(0),
-            reasoning: details.and_then(|details| details.thinking_tokens.0).unwrap_or(0),
-            ..Tokens::default()
-        })
+        let reasoning = details.and_then(|details| details.thinking_tokens.0).unwrap_or(0);
+        let tokens = Tokens { reasoning, ..tokens(counts, self.cache_creation.0.as_ref()) };
+        Some(tokens.plus(self.iterations.all.compaction))
+    }
+}
+
+/// Input without what was read from and written to the cache, what was written, what was read, and output.
+fn tokens([fresh, wrote, read, output]: [Count; 4], created: Option<&CacheCreation>) -> Tokens {
+    let [short, long] = created.map_or([0, 0], |created| {
+        [created.ephemeral_5m_input_tokens, created.ephemeral_1h_input_tokens].map(|count| count.0.unwrap_or(0))
+    });
+    let cache_write = wrote.0.unwrap_or(short + long);
+    let cache_read = read.0.unwrap_or(0);
+    Tokens {
+        input: fresh.0.unwrap_or(0) + cache_write + cache_read,
+        cache_read,
+        cache_write,
+        cache_write_long: long,
+        output: output.0.unwrap_or(0),
+        ..Tokens::default()
+    }
+}
+
+impl Gather for Iterations {
+    type Item = Object<Iteration>;
+
+    fn add(&mut self, Object(item): Object<Iteration>) {
+        let item = item.unwrap_or_default();
+        let counts =
+            [item.input_tokens, item.cache_creation_input_tokens, item.cache_read_input_tokens, item.output_tokens];
+        let used = tokens(counts, item.cache_creation.0.as_ref());
+        match item.kind.as_str() {
+            "compaction" => self.compaction = self.compaction.plus(used),
+            "advisor_message" => self.advise(item.model.as_str(), used),
+            _ => {}
+        }
+    }
+}
+
+impl Iterations {
+    fn advise(&mut self, model: &str, used: Tokens) {
+        let is_full = self.advisors.len() >= ADVISORS_MAX;
+        let known = self.advisors.iter_mut().rev().find(|advisor| is_full || *advisor.model == *model);
+        match known {
+            Some(advisor) => advisor.tokens = advisor.tokens.plus(used),
+            None => self.advisors.push(Advisor { model: model.into(), tokens: used }),
+        }
     }
 }
 
