@@ -227,7 +227,7 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn report(imported: &Imported, into: &Path, dry_run: bool) -> Result<(), Error> {
-    let Imported { new, changed, same, skipped, rounded } = imported;
+    let Imported { new, changed, same, skipped, others, rounded } = imported;
     for name in new {
         output::line(&format!("new      {name}"))?;
     }
@@ -240,6 +240,15 @@ fn report(imported: &Imported, into: &Path, dry_run: bool) -> Result<(), Error> 
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         output::line(&format!("skipped  {} ({why}): {told}{more}", names.len()))?;
     }
+    if !others.is_empty() {
+        let mut most: Vec<_> = others.iter().collect();
+        most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let told: Vec<_> = most.iter().take(NAMES_TOLD_MAX).map(|(name, count)| format!("{name} {count}")).collect();
+        let more = if most.len() > told.len() { ", …" } else { "" };
+        let count: usize = others.values().sum();
+        let line = format!("{count} (providers not asked for by --vendors or --provider): {}{more}", told.join(", "));
+        output::line(&format!("skipped  {line}"))?;
+    }
     for figure in rounded {
         output::line(&format!("rounded  {figure}"))?;
     }
@@ -248,17 +257,17 @@ fn report(imported: &Imported, into: &Path, dry_run: bool) -> Result<(), Error> 
         "{} new, {} changed, {same} as before, {} skipped; {verb} to {}",
         new.len(),
         changed.len(),
-        skipped.values().map(Vec::len).sum::<usize>(),
+        skipped.values().map(Vec::len).sum::<usize>() + others.values().sum::<usize>(),
         into.display()
     ));
     Ok(())
 }
 
 fn report_json(imported: &Imported) -> Result<(), Error> {
-    let Imported { new, changed, same, skipped, rounded } = imported;
+    let Imported { new, changed, same, skipped, others, rounded } = imported;
     let changed: Vec<_> =
         changed.iter().map(|(model, what)| serde_json::json!({ "model": model, "what": what })).collect();
     output::json(&serde_json::json!({
-        "new": new, "changed": changed, "same": same, "skipped": skipped, "rounded": rounded,
+        "new": new, "changed": changed, "same": same, "skipped": skipped, "others": others, "rounded": rounded,
     }))
 }

@@ -794,7 +794,7 @@ fn read_prices(models: &str) -> PriceTable {
 
 #[test]
 fn the_built_in_prices_are_those_of_the_sources() {
-    assert_eq!((prices().iter().count(), &**prices().version()), (70, "2026-11-23"));
+    assert_eq!((prices().iter().count(), &**prices().version()), (76, "2026-11-23.2"));
     let ordinary = |model| rates(&price(model).rates);
     assert_eq!(ordinary("gpt-6.1-sol"), [2_000_000, 100_000, 2_500_000, 5_000_000, 10_000_000]);
     assert_eq!(ordinary("gpt-4o-mini"), [150_000, 75_000, 150_000, 150_000, 600_000]);

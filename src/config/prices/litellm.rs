@@ -13,6 +13,8 @@ use crate::domain::{Factor, Factors, ModelPrice, Pattern, PicoUsd, PriceRow, Pri
 
 /// What kinds of model are taken: those that are paid by the token.
 const MODES: [&str; 4] = ["chat", "completion", "responses", "embedding"];
+/// Kinds of which some are paid by the token, and the others by the picture or the second.
+const MEDIA_MODES: [&str; 4] = ["image_generation", "image_edit", "audio_transcription", "audio_speech"];
 /// The one entry that is no model but describes the file.
 const SAMPLE: &str = "sample_spec";
 
@@ -38,6 +40,8 @@ pub struct Imported {
     pub same: usize,
     /// Why entries were not taken, and which.
     pub skipped: BTreeMap<String, Vec<String>>,
+    /// How many entries there are of providers that were not asked for.
+    pub others: BTreeMap<String, usize>,
     /// Figures that had the traces of binary fractions (`2.9999999999999997e-07`), and what they were taken for.
     pub rounded: Vec<String>,
 }
@@ -50,13 +54,23 @@ pub fn import(text: &str, choice: &Choice, table: &mut PriceTable) -> Result<Imp
         serde_json::from_str(text).map_err(|error| format!("this is no JSON object of models: {error}"))?;
     let known: BTreeSet<String> = table.rows().map(|row| row.price.vendor.to_string()).collect();
     let mut imported = Imported::default();
+    let mut rows = BTreeMap::new();
     for (key, entry) in entries.iter().filter(|(key, _)| *key != SAMPLE) {
-        let taken = take(key, entry.get(), choice, &known, table, &mut imported);
-        match taken {
-            Ok(Some(row)) => keep(row, table, &mut imported),
+        match take(key, entry.get(), choice, &known, table, &mut imported) {
+            Ok(Some(row)) => {
+                // The later is the one that names its provider.
+                let name = (row.provider.clone(), row.price.name.clone());
+                if let Some((earlier, _)) = rows.insert(name, (key, row)) {
+                    let why = "another entry has the same name".to_owned();
+                    imported.skipped.entry(why).or_default().push(earlier.clone());
+                }
+            }
             Ok(None) => {}
             Err(why) => imported.skipped.entry(why).or_default().push(key.clone()),
         }
+    }
+    for (_, row) in rows.into_values() {
+        keep(row, table, &mut imported);
     }
     Ok(imported)
 }
@@ -79,10 +93,12 @@ fn take(
     let provider = choice.providers.iter().find(|(theirs, _)| *theirs == their).map(|(_, ours)| Arc::from(&**ours));
     let is_vendor = if choice.vendors.is_empty() { known.contains(&their) } else { choice.vendors.contains(&their) };
     if provider.is_none() && !is_vendor {
-        return Err(format!("provider {their:?} was not asked for"));
+        *imported.others.entry(their).or_default() += 1;
+        return Ok(None);
     }
     let mode = text(&entry, "mode").unwrap_or_default();
-    if !MODES.contains(&&*mode) {
+    let is_media = MEDIA_MODES.contains(&&*mode) && is_paid_by_the_token(key, &entry, imported)?;
+    if !MODES.contains(&&*mode) && !is_media {
         return Err(format!("mode {mode:?} is not paid by the token"));
     }
     if name.is_empty() || name.chars().count() > super::NAME_CHARS_MAX || name.contains(char::is_whitespace) {
@@ -108,11 +124,28 @@ fn take(
     Ok(Some(PriceRow { provider, from, price: Arc::new(with_factors(price, key, &entry, imported)?) }))
 }
 
+/// Whether an entry for pictures or sound has prices for both sides.
+fn is_paid_by_the_token(key: &str, entry: &Entry, imported: &mut Imported) -> Result<bool, String> {
+    let input = figure(key, entry, "input_cost_per_token", imported)?;
+    Ok(input.is_some_and(|price| price.0 > 0) && output_figure(key, entry, imported)?.is_some())
+}
+
+/// The price of what is made: of text, or where the entry has none, of pictures or sound.
+fn output_figure(key: &str, entry: &Entry, imported: &mut Imported) -> Result<Option<PicoUsd>, String> {
+    for name in ["output_cost_per_token", "output_cost_per_image_token", "output_cost_per_audio_token"] {
+        if let Some(price) = figure(key, entry, name, imported)? {
+            return Ok(Some(price));
+        }
+    }
+    Ok(None)
+}
+
 /// Rates and tiers of an entry.
 fn price(key: &str, entry: &Entry, imported: &mut Imported) -> Result<ModelPrice, String> {
+    let output = output_figure(key, entry, imported)?;
     let mut figure = |name: &str| figure(key, entry, name, imported);
     let input = figure("input_cost_per_token")?.ok_or("no price for input tokens")?;
-    let output = match figure("output_cost_per_token")? {
+    let output = match output {
         Some(output) => output,
         None if text(entry, "mode").as_deref() == Some("embedding") => PicoUsd(0),
         None => return Err("no price for output tokens".into()),
@@ -204,7 +237,7 @@ fn with_factors(
         match found {
             Some(found) => *factor = found,
             None if input.is_some() || output.is_some() => {
-                let why = format!("(service tier {} is no one factor, and stays as it was)", &suffix[1..]);
+                let why = format!("service tier {} is no one factor, and stays as it was", &suffix[1..]);
                 imported.skipped.entry(why).or_default().push(key.to_owned());
             }
             None => {}

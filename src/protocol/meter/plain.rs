@@ -32,12 +32,9 @@ impl Plain {
             Endpoint::Messages => anthropic::messages::document,
             Endpoint::GenerateContent | Endpoint::StreamGenerateContent => gemini::generate::document,
             Endpoint::EmbedContent | Endpoint::BatchEmbedContents => gemini::embeddings::document,
-            Endpoint::ImageGenerations
-            | Endpoint::ImageEdits
-            | Endpoint::ImageVariations
-            | Endpoint::Speech
-            | Endpoint::Transcriptions
-            | Endpoint::Translations => openai::media::document,
+            Endpoint::ImageGenerations | Endpoint::ImageEdits | Endpoint::ImageVariations => openai::media::pictures,
+            Endpoint::Transcriptions | Endpoint::Translations => openai::media::transcript,
+            Endpoint::Speech => openai::media::speech,
             Endpoint::CountTokens | Endpoint::CountContentTokens | Endpoint::Moderations | Endpoint::Models => {
                 return None;
             }

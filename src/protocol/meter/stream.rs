@@ -65,7 +65,9 @@ impl Stream {
             Endpoint::Responses => Reader::Responses(openai::responses::Reader::default()),
             Endpoint::Messages => Reader::Messages(anthropic::messages::Reader::default()),
             Endpoint::StreamGenerateContent => Reader::Gemini(gemini::generate::Reader::default()),
-            endpoint if endpoint.is_media() => Reader::Media(openai::media::Reader),
+            endpoint if endpoint.is_media() => {
+                Reader::Media(openai::media::Reader { makes: openai::media::Makes::of(endpoint) })
+            }
             _ => return None,
         };
         let events = Events { reader, has_begun: false, was_hidden: false };

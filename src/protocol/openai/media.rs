@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use crate::domain::Tokens;
+use crate::protocol::Endpoint;
 use crate::protocol::event::{Event as Sent, Name};
 use crate::protocol::json::lenient::{Object, Present, Text};
 use crate::protocol::meter::Metered;
@@ -12,8 +14,18 @@ use crate::protocol::meter::Metered;
 use super::usage::Usage;
 
 /// Follows a stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reader;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    pub(crate) makes: Makes,
+}
+
+/// What an answer consists of, where it does not tell its tokens apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Makes {
+    Pictures,
+    Speech,
+    Text,
+}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -32,7 +44,7 @@ impl Reader {
         let Ok(Object(Some(event))) = serde_json::from_slice::<Object<Answer>>(data) else { return };
         let kind = event.kind.as_str();
         let (is_error, is_last) = (kind == "error", [".completed", ".done"].iter().any(|end| kind.ends_with(end)));
-        event.tell(metered);
+        event.tell(self.makes, metered);
         metered.has_error |= is_error;
         if is_last {
             metered.complete();
@@ -48,21 +60,52 @@ impl Reader {
 #[derive(serde::Serialize)]
 struct Empty {}
 
-/// Reads a plain answer, which may be sound or mere text.
-pub(crate) fn document(text: &[u8], metered: &mut Metered) {
+impl Makes {
+    pub(crate) fn of(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::ImageGenerations | Endpoint::ImageEdits | Endpoint::ImageVariations => Self::Pictures,
+            Endpoint::Speech => Self::Speech,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// Reads a plain answer with pictures.
+pub(crate) fn pictures(text: &[u8], metered: &mut Metered) {
+    document(Makes::Pictures, text, metered);
+}
+
+/// Reads a plain answer that is a transcript.
+pub(crate) fn transcript(text: &[u8], metered: &mut Metered) {
+    document(Makes::Text, text, metered);
+}
+
+/// Reads a plain answer that is sound, or says why it is not.
+pub(crate) fn speech(text: &[u8], metered: &mut Metered) {
+    document(Makes::Speech, text, metered);
+}
+
+/// The answer may be sound or mere text.
+fn document(makes: Makes, text: &[u8], metered: &mut Metered) {
     if text.trim_ascii_start().starts_with(b"{")
         && let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text)
     {
-        answer.tell(metered);
+        answer.tell(makes, metered);
     }
     metered.complete();
 }
 
 impl Answer {
-    fn tell(self, metered: &mut Metered) {
+    fn tell(self, makes: Makes, metered: &mut Metered) {
         metered.has_error |= self.error.0;
         let usage = self.usage.or_default();
         metered.charged = usage.charged().or(metered.charged);
-        metered.tokens = usage.generated().or(metered.tokens);
+        let is_told_apart = usage.tells_output_apart();
+        let generated = usage.generated().map(|tokens| match makes {
+            Makes::Pictures if !is_told_apart => Tokens { output_image: tokens.output, ..tokens },
+            Makes::Speech if !is_told_apart => Tokens { output_audio: tokens.output, ..tokens },
+            _ => tokens,
+        });
+        metered.tokens = generated.or(metered.tokens);
     }
 }

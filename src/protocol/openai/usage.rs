@@ -81,6 +81,11 @@ impl Usage {
         })
     }
 
+    /// Whether it says what the output consists of.
+    pub(crate) fn tells_output_apart(&self) -> bool {
+        self.completion_tokens_details.0.is_some() || self.output_tokens_details.0.is_some()
+    }
+
     /// What the provider says it charged, if it says so.
     pub(crate) fn charged(&self) -> Option<NanoUsd> {
         self.cost.0

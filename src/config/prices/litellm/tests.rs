@@ -53,14 +53,14 @@ fn prices_are_taken_exactly_and_everything_is_accounted_for() {
     assert_eq!(
         skipped,
         [
-            "(service tier priority is no one factor, and stays as it was): acme-large",
             "input_cost_per_token is no price in whole pico-dollars: acme-fine acme-odd",
             "mode \"image_generation\" is not paid by the token: acme-draw",
             "no price for output tokens: acme-half",
-            "provider \"cloud\" was not asked for: cloud/acme-large",
-            "provider \"other\" was not asked for: other-model other/acme-large",
+            "service tier priority is no one factor, and stays as it was: acme-large",
         ]
     );
+    let others = [("cloud".to_owned(), 1), ("other".to_owned(), 2)];
+    assert_eq!(imported.others, others.into());
     assert_eq!(imported.rounded, ["acme/acme-small: input_cost_per_token 2.9999999999999997e-07 as 0.3 per million"]);
 
     let large = row(&table, None, "acme-large").price;
@@ -72,6 +72,40 @@ fn prices_are_taken_exactly_and_everything_is_accounted_for() {
     let small = row(&table, None, "acme-small").price;
     assert_eq!((small.rates.input.0, small.rates.output.0), (300_000, 1_200_000));
     assert_eq!((small.rates.input_audio.0, small.rates.reasoning.0), (40_000_000, 3_000_000));
+}
+
+#[test]
+fn of_two_entries_for_one_model_the_one_with_its_provider_counts() {
+    let mut table = table();
+    let entry = |input| {
+        format!(
+            r#"{{"litellm_provider":"acme","mode":"chat","input_cost_per_token":{input},"output_cost_per_token":1}}"#
+        )
+    };
+    let file = format!(r#"{{"acme-twice":{},"acme/acme-twice":{}}}"#, entry("1e-06"), entry("2e-06"));
+    let imported = import(&file, &Choice::default(), &mut table).unwrap();
+    assert_eq!((imported.new.len(), imported.changed.len()), (1, 0));
+    assert_eq!(imported.skipped["another entry has the same name"], ["acme-twice"]);
+    assert_eq!(row(&table, None, "acme-twice").price.rates.input.0, 2_000_000);
+}
+
+#[test]
+fn pictures_and_sound_are_taken_where_they_are_paid_by_the_token() {
+    let mut table = table();
+    let file = r#"{
+      "draw": {"litellm_provider": "acme", "mode": "image_generation", "input_cost_per_token": 5e-06,
+        "input_cost_per_image_token": 1e-05, "output_cost_per_image_token": 4e-05},
+      "hear": {"litellm_provider": "acme", "mode": "audio_transcription", "input_cost_per_token": 2.5e-06,
+        "input_cost_per_audio_token": 6e-06, "output_cost_per_token": 1e-05, "input_cost_per_second": 0.0001},
+      "speak": {"litellm_provider": "acme", "mode": "audio_speech", "input_cost_per_character": 1.5e-05},
+      "paint": {"litellm_provider": "acme", "mode": "image_generation", "input_cost_per_token": 0,
+        "output_cost_per_token": 0, "output_cost_per_image": 0.04}
+    }"#;
+    let imported = import(file, &Choice::default(), &mut table).unwrap();
+    assert_eq!(imported.new, ["draw", "hear"]);
+    let draw = row(&table, None, "draw").price.rates;
+    assert_eq!((draw.input_image.0, draw.output.0, draw.output_image.0), (10_000_000, 40_000_000, 40_000_000));
+    assert_eq!(row(&table, None, "hear").price.rates.input_audio.0, 6_000_000);
 }
 
 #[test]
