@@ -22,6 +22,8 @@ use super::yaml;
 
 mod write; // the table as text
 mod litellm; // prices from the community's file
+#[cfg(test)]
+mod vectors; // what the recorded answers of providers cost
 
 pub use litellm::{Choice, Imported, import};
 pub use write::write;

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::protocol::estimate;
 
@@ -15,6 +15,8 @@ pub(super) struct Vector {
     pub(super) form: AnswerForm,
     pub(super) bytes: Vec<u8>,
     expected: Value,
+    /// What the answer costs, and of which model where it does not say; for `config/prices/vectors.rs`.
+    price: Map<String, Value>,
     /// What a client gets that did not ask for usage.
     pub(super) hidden: Option<Vec<u8>>,
 }
@@ -26,7 +28,7 @@ pub(super) fn vectors() -> Vec<Vector> {
     paths.sort();
     let expected = paths.iter().filter(|path| path.to_string_lossy().ends_with(".expected.json"));
     let vectors: Vec<_> = expected.map(|path| vector(path)).collect();
-    assert!(vectors.len() > 25);
+    assert!(vectors.len() > 80);
     vectors
 }
 
@@ -34,12 +36,15 @@ fn vector(expected: &Path) -> Vector {
     let path = expected.to_owned();
     let beside = |ending: &str| PathBuf::from(expected.to_string_lossy().replace(".expected.json", ending));
     let name = expected.file_name().unwrap().to_string_lossy().replace(".expected.json", "");
-    let expected: Value = serde_json::from_slice(&std::fs::read(expected).unwrap()).unwrap();
+    let mut expected: Value = serde_json::from_slice(&std::fs::read(expected).unwrap()).unwrap();
+    let members = expected.as_object_mut().unwrap();
+    let price =
+        ["model_requested", "cost_nano_usd"].into_iter().filter_map(|name| members.remove_entry(name)).collect();
     let endpoint = Endpoint::ALL.into_iter().find(|endpoint| expected["endpoint"] == endpoint.label()).unwrap();
     let forms = [(".sse", AnswerForm::Stream), (".array", AnswerForm::Array), (".json", AnswerForm::Plain)];
     let read = |(ending, form)| Some((form, std::fs::read(beside(ending)).ok()?));
     let (form, bytes) = forms.into_iter().find_map(read).unwrap();
-    Vector { path, name, endpoint, form, bytes, expected, hidden: std::fs::read(beside(".hidden.sse")).ok() }
+    Vector { path, name, endpoint, form, bytes, expected, price, hidden: std::fs::read(beside(".hidden.sse")).ok() }
 }
 
 impl Vector {
@@ -94,6 +99,9 @@ fn told(endpoint: Endpoint, metered: &Metered) -> Value {
     if let Some(charged) = metered.charged {
         told["charged_nano_usd"] = json!(charged.0);
     }
+    if !metered.advisors.is_empty() {
+        told["advisors"] = json!(metered.advisors);
+    }
     told
 }
 
@@ -101,7 +109,8 @@ fn told(endpoint: Endpoint, metered: &Metered) -> Value {
 fn every_recorded_answer_is_metered_and_forwarded_right() {
     for vector in vectors() {
         if std::env::var_os("UPDATE_VECTORS").is_some() {
-            let (learned, _) = vector.metered(false, [vector.bytes.as_slice()]);
+            let (mut learned, _) = vector.metered(false, [vector.bytes.as_slice()]);
+            learned.as_object_mut().unwrap().extend(vector.price.clone());
             std::fs::write(&vector.path, serde_json::to_string_pretty(&learned).unwrap() + "\n").unwrap();
             continue;
         }

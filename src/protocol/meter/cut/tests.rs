@@ -131,7 +131,8 @@ impl Client {
     }
 
     fn chunk(&mut self, chunk: &Value) {
-        self.ids.extend([&chunk["id"]].into_iter().filter(|id| id.is_string()).cloned());
+        // Azure's chunk with what its filters say of the prompt has an empty one.
+        self.ids.extend([&chunk["id"]].into_iter().filter(|id| id.is_string() && **id != "").cloned());
         for choice in chunk["choices"].as_array().into_iter().flatten() {
             let index = choice["index"].as_u64().unwrap_or(0);
             let delta = &choice["delta"];
@@ -326,8 +327,12 @@ fn torn_bytes(forwarded: &[u8]) -> usize {
 
 #[test]
 fn a_stream_cut_anywhere_tells_why_and_ends_as_any_other() {
+    let told_apart =
+        [Endpoint::ChatCompletions, Endpoint::Messages, Endpoint::Responses, Endpoint::StreamGenerateContent];
     let recorded = vectors().into_iter().filter(|vector| vector.form == AnswerForm::Stream);
-    let recorded = recorded.map(|vector| (vector.name, vector.endpoint, vector.bytes, vector.hidden.is_some()));
+    let recorded = recorded
+        .filter(|vector| told_apart.contains(&vector.endpoint))
+        .map(|vector| (vector.name, vector.endpoint, vector.bytes, vector.hidden.is_some()));
     let more = MORE.iter().flat_map(|(endpoint, text)| {
         let with_cr = text.replace("\r\n", "\n").replace('\n', "\r");
         [(*text).to_owned(), with_cr].map(|text| (format!("{endpoint:?}"), *endpoint, text.into_bytes(), true))
