@@ -8,7 +8,7 @@ use keeptrusts::mock_provider::{MockProvider, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Ask, Gateway, Kt, chat_body};
+use crate::harness::{Ask, Gateway, Kt, chat_body, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_provider_was_asked_is_on_record_whenever_the_process_dies() {
@@ -48,6 +48,7 @@ async fn survive(durability: &str, kills: u64) {
             let made = Kt::run(&["keys", "create", "--name", "jane", "--json"], &data_dir).succeeded().json();
             key = made["key"].as_str().unwrap().to_owned();
         }
+        usage_is_that_of_the_events(&data_dir).await;
         let before = mock.requests().len();
         let callers: Vec<_> = (0..8).map(|caller| call(&gateway, &key, round * 8 + caller)).collect();
         // Each round is killed at another moment.
@@ -72,11 +73,26 @@ async fn survive(durability: &str, kills: u64) {
     // The next start gives every request that had no end one.
     let mut gateway = Gateway::start(&config, &data_dir).await;
     Kt::run(&["events", "verify"], &data_dir).succeeded();
+    usage_is_that_of_the_events(&data_dir).await;
     gateway.stop();
     let (inputs, outputs) = (requests(&data_dir, "INPUT"), requests(&data_dir, "OUTPUT"));
     assert_eq!(inputs, outputs, "every request that was admitted has one end");
     assert!(asked > kills, "{asked} requests reached the provider in {kills} rounds");
     println!("{durability}: {kills} kills, {asked} requests reached the provider, {missing} of them without a record");
+}
+
+/// Sums are kept beside the log and die at another moment than it: after each start they tell what it tells.
+async fn usage_is_that_of_the_events(data_dir: &Path) {
+    eventually(|| {
+        let outputs = recorded(data_dir, "OUTPUT");
+        let sum = |member: &str| outputs.iter().map(|event| event["usage"][member].as_u64().unwrap()).sum::<u64>();
+        let cost = outputs.iter().filter_map(|event| event["cost_nano_usd"].as_u64()).sum::<u64>();
+        let expected = [outputs.len() as u64, sum("input"), sum("output"), cost];
+        let told = Kt::run(&["usage", "--json", "--since", "3650d"], data_dir).succeeded().json();
+        let total = ["requests", "input", "output", "cost_nano_usd"].map(|member| told["total"][member].as_u64());
+        (total == expected.map(Some)).then_some(())
+    })
+    .await;
 }
 
 /// Asks one thing after the other until nobody answers any more.
@@ -97,16 +113,23 @@ fn call(gateway: &Gateway, key: &str, caller: u64) -> tokio::task::JoinHandle<()
 /// The ids of all requests with an admitted event of this phase, read as any program would.
 fn requests(data_dir: &Path, phase: &str) -> HashSet<String> {
     let mut found = HashSet::new();
+    for event in recorded(data_dir, phase) {
+        if phase == "OUTPUT" || event["status"].is_null() {
+            assert!(found.insert(event["request_id"].as_str().unwrap().to_owned()), "{event}");
+        }
+    }
+    found
+}
+
+/// All events of this phase.
+fn recorded(data_dir: &Path, phase: &str) -> Vec<Value> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(data_dir.join("events")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "jsonl") {
             let text = std::fs::read_to_string(path).unwrap();
             let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let events = events.filter(|event| event["phase"] == phase);
-            let events = events.filter(|event| phase == "OUTPUT" || event["status"].is_null());
-            for event in events {
-                assert!(found.insert(event["request_id"].as_str().unwrap().to_owned()), "{event}");
-            }
+            found.extend(events.filter(|event| event["phase"] == phase));
         }
     }
     found
