@@ -40,6 +40,8 @@ pub struct Seen {
     pub reported: Option<Tokens>,
     /// When each event of a stream was handed to the socket; the first 1024 of them.
     pub sent_at: Vec<Instant>,
+    /// How much of the body had been handed over with each of them.
+    pub sent_bytes: Vec<u64>,
     /// The answer was sent to its end, without a fault that keeps it from its reader.
     pub finished: bool,
     /// The client closed the connection before the answer's end.
@@ -96,6 +98,7 @@ struct Outcome {
     answered: Option<Answered>,
     reported: Option<Tokens>,
     sent_at: Vec<Instant>,
+    sent_bytes: Vec<u64>,
     finished: bool,
     client_gone: bool,
 }
@@ -199,11 +202,12 @@ impl Entry {
         self.outcome.lock().status = Some(status);
     }
 
-    /// Notes that one event is handed to the socket now.
-    pub(super) fn sends_event(&self) {
+    /// Notes that one event is handed to the socket now, and how much of the body that makes.
+    pub(super) fn sends_event(&self, bytes: u64) {
         let mut outcome = self.outcome.lock();
         if outcome.sent_at.len() < MOMENTS_MAX {
             outcome.sent_at.push(Instant::now());
+            outcome.sent_bytes.push(bytes);
         }
     }
 
@@ -225,6 +229,7 @@ impl Entry {
             answered: outcome.answered,
             reported: outcome.reported,
             sent_at: outcome.sent_at.clone(),
+            sent_bytes: outcome.sent_bytes.clone(),
             finished: outcome.finished,
             client_gone: outcome.client_gone,
         }

@@ -148,7 +148,7 @@ impl Delivery<'_> {
                 bytes.extend_from_slice(LAST_CHUNK);
                 self.finish(answer.reported);
             }
-            self.entry.sends_event();
+            self.entry.sends_event(self.meter.length);
             self.send(&bytes, split.then_some(cut)).await?;
             bytes.clear();
         }
@@ -165,7 +165,7 @@ impl Delivery<'_> {
             Break::ErrorEvent => {
                 push_chunk(stream.error.as_bytes(), &mut bytes);
                 self.meter.count(stream.error.as_bytes());
-                self.entry.sends_event();
+                self.entry.sends_event(self.meter.length);
                 bytes.extend_from_slice(LAST_CHUNK);
             }
             Break::Eof => bytes.extend_from_slice(LAST_CHUNK),
