@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex_syntax::hir::Hir;
 use wildmatch::WildMatch;
 
-use super::detectors::{Detector, How};
+use super::detectors::{Detector, How, Scanners};
 use super::patterns::{Faulty, Patterns, built_in, expression, keywords};
 use super::reversible::Placeholders;
 use super::scan::Finders;
@@ -138,7 +138,7 @@ impl Policy {
         for detector in detect {
             let rule = parts.rule(detector.name, None);
             match detector.how {
-                How::Scan(scanner) => parts.scanners.push((rule, scanner)),
+                How::Scan(scanner) => parts.scanners.add(rule, scanner),
                 How::Expression(text) => parts.expression(rule, built_in(text).map_err(Fault::All)?),
             }
         }
@@ -192,7 +192,7 @@ impl Policy {
 struct Parts {
     replacement: Option<String>,
     rules: Vec<Rule>,
-    scanners: Vec<(usize, super::detectors::Scanner)>,
+    scanners: Scanners,
     expressions: Vec<Hir>,
     pattern_rules: Vec<usize>,
 }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::detectors::Scanner;
+use super::detectors::Scanners;
 use super::patterns::Patterns;
 use super::reversible::Placeholders;
 use super::rules::{Action, Policy};
@@ -46,8 +46,7 @@ pub(super) struct Finding {
 /// What finds the matches of some rules of a policy.
 #[derive(Debug)]
 pub(super) struct Finders {
-    /// With the number of their rule.
-    pub(super) scanners: Vec<(usize, Scanner)>,
+    pub(super) scanners: Scanners,
     pub(super) patterns: Option<Patterns>,
     /// The rule of each expression.
     pub(super) pattern_rules: Vec<usize>,
@@ -132,13 +131,7 @@ impl Tally {
 
 impl Finders {
     fn find(&self, text: &str, from: impl Fn(usize) -> usize, mut each: impl FnMut(usize, usize, usize)) {
-        for (rule, scanner) in &self.scanners {
-            let mut at = from(*rule);
-            while let Some((start, end)) = scanner.next(text, at) {
-                each(*rule, start, end);
-                at = end;
-            }
-        }
+        self.scanners.find(text, &from, &mut each);
         if let Some(patterns) = &self.patterns {
             let rule = |expression: usize| self.pattern_rules.get(expression).copied().unwrap_or(0);
             patterns.find(
@@ -152,8 +145,8 @@ impl Finders {
     }
 
     fn open(&self, text: &str, from: usize) -> usize {
-        let scanners = self.scanners.iter().map(|(_, scanner)| scanner.open(text, from));
-        let patterns = self.patterns.as_ref().map(|patterns| patterns.open(text, from));
-        scanners.chain(patterns).min().unwrap_or(text.len())
+        let scanners = self.scanners.open(text, from);
+        let patterns = self.patterns.as_ref().map_or(text.len(), |patterns| patterns.open(text, from));
+        scanners.min(patterns)
     }
 }

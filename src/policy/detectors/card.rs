@@ -1,10 +1,18 @@
 //! Payment cards: an issuer's first digits, a length it issues, and the check digit.
 
+use super::runs::Run;
 use super::scanner::{At, Text};
 
+const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
 /// All groups but the last have at least so many digits, or lists of numbers would be cards.
 const GROUP_MIN: usize = 4;
+
+/// Where a number may begin whose first digits are `run`.
+pub fn candidate(run: &Run) -> Option<usize> {
+    let is_long = run.count >= DIGITS_MIN || (run.count >= GROUP_MIN && matches!(run.next, Some(b' ' | b'-')));
+    (is_long && (b'2'..=b'6').contains(&run.first)).then_some(run.start)
+}
 
 pub fn at(text: &Text<'_>, start: usize) -> At {
     let is_inside = text.before(start).is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_');

@@ -1,5 +1,6 @@
 //! International bank account numbers.
 
+use super::runs::Run;
 use super::scanner::{At, Text};
 
 /// The countries and how long their numbers are (SWIFT's registry).
@@ -82,6 +83,13 @@ const LENGTHS: [(&[u8; 2], usize); 77] = [
     (b"UA", 29),
     (b"XK", 20),
 ];
+
+/// Where a number may begin whose check digits are at the beginning of `run`.
+pub fn candidate(bytes: &[u8], run: &Run) -> Option<usize> {
+    let start = run.start.checked_sub(2)?;
+    let is_country = bytes.get(start..run.start)?.iter().all(u8::is_ascii_uppercase);
+    (is_country && run.count >= 2).then_some(start)
+}
 
 pub fn at(text: &Text<'_>, start: usize) -> At {
     if text.before(start).is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {

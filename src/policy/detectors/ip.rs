@@ -2,10 +2,22 @@
 
 use std::net::Ipv6Addr;
 
+use super::runs::Run;
 use super::scanner::{At, Text};
 
 /// The longest address of version 6, without one of version 4 in it.
 const V6_BYTES_MAX: usize = 39;
+
+/// Where an address may begin in whose first part the digits `run` are.
+pub fn candidate(bytes: &[u8], run: &Run) -> Option<usize> {
+    let goes_on = run.next.is_some_and(|next| matches!(next, b'.' | b':' | b'a'..=b'f' | b'A'..=b'F'));
+    if run.count > 4 || !goes_on {
+        return None;
+    }
+    let before = bytes.get(..run.start).unwrap_or_default();
+    let letters = before.iter().rev().take(3).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    Some(run.start - letters)
+}
 
 pub fn at(text: &Text<'_>, start: usize) -> At {
     if text.before(start).is_some_and(|byte| byte.is_ascii_alphanumeric() || b".:_-".contains(&byte)) {

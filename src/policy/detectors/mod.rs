@@ -5,6 +5,7 @@
 
 mod credentials; // keys and tokens, by their fixed beginnings
 mod scanner; // what all hand-written detectors have in common
+mod runs; // where the digits of a text are
 mod email; // addresses around an @
 mod card; // payment cards: issuer, length, Luhn
 mod iban; // bank accounts: country, length, mod 97
@@ -12,7 +13,7 @@ mod phone; // international numbers, and those of North America as they are writ
 mod ip; // IP addresses of either version
 mod ssn; // US social security numbers
 
-pub use scanner::Scanner;
+pub use scanner::{Scanner, Scanners};
 
 /// Something that can be found by its name.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Telephone numbers: international ones, and those of North America as they are written.
 
+use super::runs::Run;
 use super::scanner::{At, Text};
 
 const DIGITS: std::ops::RangeInclusive<usize> = 8..=15;
@@ -20,6 +21,20 @@ const SHAPES: [&[u8]; 11] = [
     b"1 (2dd) 2dd-dddd",
     b"1 2dd-2dd-dddd",
 ];
+
+/// Where a number may begin whose first digits are `run`.
+pub fn candidate(bytes: &[u8], run: &Run) -> Option<usize> {
+    if let Some(before) = run.start.checked_sub(1) {
+        match bytes.get(before) {
+            Some(b'+') => return Some(before),
+            Some(b'(') if run.count == 3 && run.next == Some(b')') => return Some(before),
+            _ => {}
+        }
+    }
+    let is_begun = matches!((run.count, run.first), (3, b'2'..=b'9') | (1, b'1'));
+    let is_parted = matches!(run.next, Some(b' ' | b'-' | b'.'));
+    (is_begun && is_parted).then_some(run.start)
+}
 
 pub fn at(text: &Text<'_>, start: usize) -> At {
     if text.before(start).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+_".contains(&byte)) {

@@ -2,8 +2,10 @@
 //!
 //! Each is asked whether a match begins at one place, and looks no further than its longest match. With nothing
 //! else known, text is either a match there, none, or *open*: it ends before that can be said. Whoever searches
-//! leaps to the places where a match could begin.
+//! leaps to the places where a match could begin: all but addresses of mail are known by their first digits, and one
+//! pass over the digits of a text serves all of them.
 
+use super::runs::{Run, Runs};
 use super::{card, email, iban, ip, phone, ssn};
 
 /// What was found at one place.
@@ -28,22 +30,8 @@ pub enum Scanner {
 }
 
 impl Scanner {
-    /// The first match in `text` that begins at `at` or behind, as if the text ended there.
-    pub fn next(self, text: &str, at: usize) -> Option<(usize, usize)> {
-        let bytes = text.as_bytes();
-        let mut at = at;
-        loop {
-            let start = self.candidate(bytes, at)?;
-            if let At::Match(end) = self.at(&Text { bytes, is_whole: true }, start) {
-                return Some((start, end));
-            }
-            at = start + 1;
-        }
-    }
-
     /// The first place, at `from` or behind, where more text could begin or lengthen a match.
-    pub fn open(self, text: &str, from: usize) -> usize {
-        let bytes = text.as_bytes();
+    fn open(self, bytes: &[u8], from: usize) -> usize {
         let text = Text { bytes, is_whole: false };
         let from = from.max(bytes.len().saturating_sub(self.bytes_max()));
         (from..bytes.len()).find(|&start| self.at(&text, start) == At::Open).unwrap_or(bytes.len())
@@ -60,31 +48,18 @@ impl Scanner {
         }
     }
 
-    /// The first place, at `at` or behind, where a match may begin. All but addresses of mail are known by their
-    /// first digit.
-    fn candidate(self, bytes: &[u8], at: usize) -> Option<usize> {
-        if self == Self::Email {
-            return email::candidate(bytes, at);
-        }
-        let mut from = at;
-        loop {
-            let digit = next_digit(bytes, from)?;
-            let back = |count: usize, may: fn(u8) -> bool| {
-                let before = bytes.get(at..digit).unwrap_or_default();
-                digit - before.iter().rev().take(count).take_while(|byte| may(**byte)).count()
-            };
-            let start = match self {
-                Self::Phone => back(1, |byte| byte == b'+' || byte == b'('),
-                Self::Iban => back(2, |byte| byte.is_ascii_uppercase()),
-                Self::IpAddress => back(3, |byte| byte.is_ascii_hexdigit()),
-                Self::Email | Self::PaymentCard | Self::Ssn => digit,
-            };
-            let is_inside = start > 0 && bytes.get(start - 1).is_some_and(u8::is_ascii_alphanumeric);
-            if !is_inside {
-                return Some(start);
-            }
-            from = digit + 1;
-        }
+    /// Where a match may begin whose first digits are `run`, unless a glance rules it out.
+    fn candidate(self, bytes: &[u8], run: &Run) -> Option<usize> {
+        let start = match self {
+            Self::Email => None,
+            Self::Phone => phone::candidate(bytes, run),
+            Self::PaymentCard => card::candidate(run),
+            Self::Iban => iban::candidate(bytes, run),
+            Self::Ssn => ssn::candidate(run),
+            Self::IpAddress => ip::candidate(bytes, run),
+        }?;
+        let is_inside = start > 0 && bytes.get(start - 1).is_some_and(u8::is_ascii_alphanumeric);
+        (!is_inside).then_some(start)
     }
 
     /// The longest text that can be open.
@@ -93,6 +68,51 @@ impl Scanner {
             Self::Email => email::BYTES_MAX,
             _ => 64,
         }
+    }
+}
+
+/// The hand-written detectors of a policy, each with the number of its rule.
+#[derive(Debug, Default)]
+pub struct Scanners(Vec<(usize, Scanner)>);
+
+impl Scanners {
+    pub fn add(&mut self, rule: usize, scanner: Scanner) {
+        self.0.push((rule, scanner));
+    }
+
+    /// Calls `each` for every match in `text`, as if the text ended there: with the rule, and where the match begins
+    /// and ends. `from` is where each rule begins to look. One pass over the text serves all that begin with digits.
+    pub fn find(&self, text: &str, from: impl Fn(usize) -> usize, mut each: impl FnMut(usize, usize, usize)) {
+        let text = Text { bytes: text.as_bytes(), is_whole: true };
+        let (emails, digits): (Vec<_>, Vec<_>) = self.0.iter().partition(|(_, scanner)| *scanner == Scanner::Email);
+        for (rule, scanner) in emails {
+            let mut at = from(rule);
+            while let Some(start) = email::candidate(text.bytes, at) {
+                at = start + 1;
+                if let At::Match(end) = scanner.at(&text, start) {
+                    each(rule, start, end);
+                    at = end;
+                }
+            }
+        }
+        let mut digits: Vec<_> = digits.into_iter().map(|(rule, scanner)| (rule, scanner, from(rule))).collect();
+        let Some(first) = digits.iter().map(|(_, _, from)| *from).min() else { return };
+        Runs::of(text.bytes, first).for_each(|run| {
+            for (rule, scanner, from) in &mut digits {
+                let Some(start) = scanner.candidate(text.bytes, &run).filter(|start| start >= from) else { continue };
+                *from = start + 1;
+                if let At::Match(end) = scanner.at(&text, start) {
+                    each(*rule, start, end);
+                    *from = end;
+                }
+            }
+        });
+    }
+
+    /// The first place, at `from` or behind, where more text could begin or lengthen a match of any.
+    pub fn open(&self, text: &str, from: usize) -> usize {
+        let opens = self.0.iter().map(|(_, scanner)| scanner.open(text.as_bytes(), from));
+        opens.min().unwrap_or(text.len())
     }
 }
 
@@ -126,20 +146,4 @@ impl Text<'_> {
             _ => At::Match(end),
         }
     }
-}
-
-/// The first digit at `at` or behind; many bytes at a time, because most text has few.
-fn next_digit(bytes: &[u8], at: usize) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let rest = bytes.get(at..)?;
-    let mut passed = 0;
-    for block in rest.chunks_exact(BLOCK) {
-        let any = block.iter().fold(0, |any, byte| any | u8::from(byte.wrapping_sub(b'0') < 10));
-        if any != 0 {
-            break;
-        }
-        passed += BLOCK;
-    }
-    let found = rest.get(passed..)?.iter().position(u8::is_ascii_digit)?;
-    Some(at + passed + found)
 }

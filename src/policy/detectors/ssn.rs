@@ -1,8 +1,14 @@
 //! US social security numbers, as they are written.
 
+use super::runs::Run;
 use super::scanner::{At, Text};
 
 const SHAPE: &[u8; 11] = b"ddd-dd-dddd";
+
+/// Where a number may begin whose first digits are `run`.
+pub fn candidate(run: &Run) -> Option<usize> {
+    (run.count == 3 && run.next == Some(b'-')).then_some(run.start)
+}
 
 pub fn at(text: &Text<'_>, start: usize) -> At {
     if text.before(start).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {

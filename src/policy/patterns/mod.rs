@@ -14,8 +14,8 @@ use regex_automata::meta::Regex;
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind, PatternSet, hybrid};
-use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Hir, HirKind};
 
 pub use checked::{Faulty, built_in, expression, keywords};
 
@@ -24,9 +24,13 @@ const ONE_BYTES_MAX: usize = 256 << 10;
 /// The most memory that all expressions of one policy may need.
 const ALL_BYTES_MAX: usize = 16 << 20;
 
+/// How many leaps through a text are quicker than to read it once.
+const LEAPS_MAX: usize = 8;
+
 /// Compiled expressions.
 pub struct Patterns {
-    /// Tell whether any matches: those with a fixed beginning, which are leapt to, and the others.
+    /// Tell whether any matches: those with a fixed beginning, which are leapt to; and the others, at once, or each by
+    /// itself if all have something fixed inside to be leapt to.
     any: Vec<Regex>,
     /// Tells which of them do.
     all: Regex,
@@ -55,16 +59,20 @@ impl Patterns {
             let built = Regex::builder().configure(config().match_kind(kind)).build_many_from_hir(expressions);
             built.map_err(|_| Faulty::TooLarge)
         };
-        let (fixed, others): (Vec<Hir>, Vec<Hir>) = expressions.iter().cloned().partition(has_fixed_beginning);
-        let any = [fixed, others].into_iter().filter(|group| !group.is_empty());
-        let any = any.map(|group| many(MatchKind::LeftmostFirst, &group)).collect::<Result<_, _>>()?;
-        let each = expressions
-            .iter()
-            .map(|hir| Regex::builder().configure(config()).build_from_hir(hir).map_err(|_| Faulty::TooLarge));
+        let one = |hir: &Hir| Regex::builder().configure(config()).build_from_hir(hir).map_err(|_| Faulty::TooLarge);
+        let branches = expressions.iter().flat_map(branches).cloned();
+        let (fixed, others): (Vec<Hir>, Vec<Hir>) = branches.partition(has_fixed_beginning);
+        let any_of = |group: &[Hir]| many(MatchKind::LeftmostFirst, group);
+        let mut any = if fixed.is_empty() { Vec::new() } else { vec![any_of(&fixed)?] };
+        let alone = others.iter().take(LEAPS_MAX + 1).map(one).collect::<Result<Vec<_>, _>>()?;
+        match alone.len() <= LEAPS_MAX && alone.iter().all(Regex::is_accelerated) {
+            true => any.extend(alone),
+            false => any.push(any_of(&others)?),
+        }
         Ok(Self {
             any,
             all: many(MatchKind::All, expressions)?,
-            each: each.collect::<Result<_, _>>()?,
+            each: expressions.iter().map(one).collect::<Result<_, _>>()?,
             open: Open::new(expressions)?,
         })
     }
@@ -90,6 +98,14 @@ impl Patterns {
     /// Where, at `from` or behind, the first match begins that `text` might only hold the beginning of.
     pub fn open(&self, text: &str, from: usize) -> usize {
         self.open.first(text, from)
+    }
+}
+
+/// The alternatives that an expression consists of.
+fn branches(hir: &Hir) -> &[Hir] {
+    match hir.kind() {
+        HirKind::Alternation(branches) => branches,
+        _ => std::slice::from_ref(hir),
     }
 }
 
