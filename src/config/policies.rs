@@ -66,7 +66,13 @@ fn policy(section: &Section<'_>) -> (Option<Arc<Policy>>, Option<Placed<String>>
         section.report().fault(&compact.place, "a policy of this type redacts; leave out type for another action");
     }
     let mut detect: Vec<_> = detect.into_iter().flat_map(|found| found.value).collect();
-    detect.dedup_by_key(|detector| detector.name);
+    let mut seen = Vec::new();
+    detect.retain(|detector| {
+        !seen.contains(&detector.name) && {
+            seen.push(detector.name);
+            true
+        }
+    });
     let Some(policy_name) = &name else { return (None, name) };
     let (places, patterns): (Vec<_>, Vec<_>) =
         patterns.into_iter().flatten().map(|read| (read.place, read.value)).unzip();
