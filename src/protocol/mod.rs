@@ -10,6 +10,7 @@ pub mod ask; // the head of a request body: model, stream, limits; and the edits
 pub mod texts; // where text stands in a body: messages, prompts, arguments, results
 pub mod coding; // a compressed body → what it was made of
 pub mod sse; // a stream of bytes → whole events
+pub mod elements; // a stream of bytes that is one array → its elements
 pub mod meter; // an answer, as it passes → tokens, text seen, whether it ended well
 pub mod estimate; // tokens, where the provider did not get to say
 pub mod error; // what went wrong, in the caller's dialect; before the answer or inside it

@@ -3,18 +3,19 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::domain::{Advisor, Ended, Usage};
-use crate::policy::{Active, Guard, Hit};
+use crate::policy::{Active, Hit};
 use crate::protocol::coding::{Decoder, Undecodable};
 use crate::protocol::error::Torn;
 use crate::protocol::meter::{AnswerForm, Manner, Meter, Metered, Notice};
-use crate::protocol::sse::{Piece, Splitter};
 use crate::protocol::{Endpoint, estimate};
 
 use crate::gateway::cut::Cause;
+
+use super::guarded::Guarded;
 
 /// How events name the failure of a provider that answered, with a status of 5xx.
 pub const UPSTREAM_STATUS: &str = "upstream_status";
@@ -44,15 +45,6 @@ pub struct Answer {
     guard: Option<Box<Guarded>>,
     /// Whether its caller was told that a policy ended it.
     is_told: bool,
-}
-
-/// An answer that policies look at.
-struct Guarded {
-    guard: Guard,
-    splitter: Splitter,
-    /// Of an answer that is looked at as a whole.
-    document: BytesMut,
-    is_whole: bool,
 }
 
 impl Answer {
@@ -90,8 +82,8 @@ impl Answer {
             // Only answers that succeeded have texts; and sounds and pictures have none.
             let media = [&b"audio/"[..], b"image/", b"video/", b"application/octet-stream"];
             let is_media = media.iter().any(|media| content_type.to_ascii_lowercase().starts_with(media));
-            guarded.is_whole = self.form != AnswerForm::Stream;
-            if !status.is_success() || (guarded.is_whole && is_media) {
+            guarded.begin(self.form);
+            if !status.is_success() || (self.form == AnswerForm::Plain && is_media) {
                 self.guard = None;
             }
         }
@@ -139,16 +131,16 @@ impl Answer {
 
     /// Whether a policy ends the answer, and its caller has not been told. Asked once.
     pub fn blocked(&mut self) -> Option<Arc<str>> {
-        let guarded = self.guard.as_ref().filter(|guarded| guarded.guard.is_blocked() && !guarded.is_whole)?;
+        let guarded = self.guard.as_ref().filter(|guarded| guarded.is_blocked() && self.form != AnswerForm::Plain)?;
         if std::mem::replace(&mut self.is_told, true) {
             return None;
         }
-        Some(guarded.guard.blocked_by().unwrap_or_else(|| "unreadable".into()))
+        Some(guarded.blocked_by())
     }
 
     /// Whether a policy ended the answer.
     pub fn is_blocked(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guarded| guarded.guard.is_blocked())
+        self.guard.as_ref().is_some_and(|guarded| guarded.is_blocked())
     }
 
     /// Ends the body: what was held back and must still go out.
@@ -233,14 +225,12 @@ impl Answer {
 
     /// The policies that found something in it.
     pub fn hits(&self) -> Vec<Hit> {
-        self.guard.as_ref().map(|guarded| guarded.guard.hits()).unwrap_or_default()
+        self.guard.as_ref().map(|guarded| guarded.hits()).unwrap_or_default()
     }
 
     /// What of an unfinished event the client already has.
     pub fn torn(&self) -> Torn<'_> {
-        // What is looked at goes out as whole events.
-        let meter = self.meter.as_ref().filter(|_| self.guard.is_none());
-        meter.map_or(Torn::Nothing, Meter::torn)
+        self.meter.as_ref().map_or(Torn::Nothing, Meter::torn)
     }
 
     /// The use this answer stands for.
@@ -257,82 +247,6 @@ impl Answer {
         Usage { complete: usage.complete && ended == Ended::Complete, ..usage }
     }
 }
-
-impl Guarded {
-    fn new(inspected: Active, endpoint: Endpoint) -> Self {
-        let guard = Guard::new(inspected, endpoint);
-        Self { guard, splitter: Splitter::default(), document: BytesMut::new(), is_whole: false }
-    }
-
-    /// The meter sees the provider's bytes, event by event, so that it stands where the caller stands.
-    fn take(&mut self, piece: &Bytes, mut meter: Option<&mut Meter>) -> Bytes {
-        let Self { guard, splitter, document, is_whole } = self;
-        let mut out = Vec::new();
-        if guard.is_blocked() {
-            return Bytes::new();
-        }
-        if *is_whole {
-            let piece = meter.map_or_else(|| piece.clone(), |meter| meter.take(piece.clone()));
-            match document.len() + piece.len() <= DOCUMENT_BYTES_MAX {
-                true => document.extend_from_slice(&piece),
-                false => guard.block(),
-            }
-            return Bytes::new();
-        }
-        splitter.feed(piece, |part| {
-            if guard.is_blocked() {
-                return;
-            }
-            match part {
-                Piece::Event(event) => {
-                    let event = Bytes::copy_from_slice(event);
-                    let shown = meter.as_mut().map_or_else(|| event.clone(), |meter| meter.take(event.clone()));
-                    if !shown.is_empty() {
-                        guard.event(&shown, &mut out);
-                    }
-                }
-                Piece::LineFeed(lf) => {
-                    if let Some(meter) = &mut meter {
-                        meter.take(Bytes::copy_from_slice(lf));
-                    }
-                    out.extend_from_slice(lf);
-                }
-                // What is too large to be looked at must not pass unseen.
-                Piece::Large(_) => guard.block(),
-            }
-        });
-        out.into()
-    }
-
-    fn end(&mut self, meter: Option<&mut Meter>) -> Bytes {
-        let Self { guard, splitter, document, is_whole } = self;
-        let mut out = Vec::new();
-        if *is_whole {
-            if let Some(meter) = meter {
-                document.extend_from_slice(&meter.end());
-            }
-            let document = std::mem::take(document).freeze();
-            return if guard.is_blocked() { Bytes::new() } else { guard.document(&document, BLOCKED) };
-        }
-        let tail = Bytes::from(splitter.take_tail());
-        let mut shown = tail.clone();
-        if let Some(meter) = meter {
-            shown = [meter.take(tail), meter.end()].concat().into();
-        }
-        if !guard.is_blocked() {
-            if !shown.is_empty() {
-                guard.event(&shown, &mut out);
-            }
-            guard.finish(&mut out);
-        }
-        out.into()
-    }
-}
-
-/// The largest answer that is held to be looked at as a whole; nothing of a larger one is sent.
-const DOCUMENT_BYTES_MAX: usize = 64 << 20;
-/// What a plain answer says that a policy blocks: it has a status already.
-const BLOCKED: &str = "[keeptrusts: policy_blocked: A policy does not let this answer pass.]";
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,7 @@ use super::route::Plan;
 use super::settle::{settle, so_far};
 
 mod answer; // the provider's answer as it passes: metered, and remembered for the books
+mod guarded; // an answer that policies look at: what of it goes on, and when
 
 pub use answer::{Answer, UPSTREAM_STATUS};
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::policy::Form;
@@ -350,17 +351,23 @@ struct Parts<'a> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Part<'a> {
     #[serde(borrow)]
     text: Option<&'a RawValue>,
     thought: Option<bool>,
+    function_call: Option<IgnoredAny>,
+    executable_code: Option<IgnoredAny>,
 }
 
 fn gemini(data: &str, event: GeminiEvent<'_>) -> Reading {
     let (mut deltas, mut finished) = (Vec::new(), Vec::new());
     for candidate in event.candidates {
         for part in candidate.content.unwrap_or_default().parts {
+            // Whoever calls or runs something has said what came before.
+            if part.function_call.is_some() || part.executable_code.is_some() {
+                finished.push(candidate.index);
+            }
             let kind = if part.thought == Some(true) { "thought" } else { "text" };
             let id = TextId { outer: candidate.index, kind: kind.into(), inner: 0, item: None };
             deltas.extend(content(data, part.text).map(|range| Delta { id, range, form: Form::Plain }));

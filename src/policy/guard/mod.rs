@@ -1,8 +1,9 @@
 //! An answer as it passes: looked at, redacted, ended where a policy blocks it.
 //!
-//! A stream is looked at event by event, and each of its texts by itself. What could still become a match is taken out
-//! of its event and comes with the next one of the same text, or in an event of its own before the text ends; the events
-//! themselves keep their number and order. A plain answer is held until it is whole.
+//! A stream is looked at event by event (or element by element of an array), and each of its texts by itself. What
+//! could still become a match is taken out of its event and comes with the next one of the same text, or in an event of
+//! its own before the text ends; the events themselves keep their number and order. A plain answer is held until it is
+//! whole.
 
 use std::sync::Arc;
 
@@ -115,16 +116,43 @@ impl Guard {
         }
     }
 
+    /// Takes a whole element of an array of events and adds to `out` what is to be sent now.
+    pub fn element(&mut self, element: &[u8], out: &mut Vec<u8>) {
+        let Ok(text) = std::str::from_utf8(element) else { return self.block() };
+        let rewritten = self.rewrite(text);
+        for (_, data) in &rewritten.before {
+            out.extend_from_slice(data.as_bytes());
+            out.push(b',');
+        }
+        match rewritten.edits.as_slice() {
+            [] => out.extend_from_slice(element),
+            edits => out.extend_from_slice(&splice(&Bytes::copy_from_slice(element), edits)),
+        }
+    }
+
     /// Ends all texts: what was held of them goes out in events of its own.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        for (name, data) in self.rest() {
+            write_event(name.as_deref(), &data, out);
+        }
+    }
+
+    /// The same behind the last element of an array.
+    pub fn finish_array(&mut self, out: &mut Vec<u8>) {
+        for (_, data) in self.rest() {
+            out.push(b',');
+            out.extend_from_slice(data.as_bytes());
+        }
+    }
+
+    /// Ends all texts, and gives the events that bring what was held of them.
+    fn rest(&mut self) -> Vec<(Option<String>, String)> {
         let mut rewritten = Rewritten::default();
         let last = std::mem::take(&mut self.last);
         if self.end_texts(&Ends::All, None, &last, &mut rewritten).is_err() {
             self.block();
         }
-        for (name, data) in &rewritten.before {
-            write_event(name.as_deref(), data, out);
-        }
+        rewritten.before
     }
 
     /// Looks at a whole answer. `None` if it is blocked.
@@ -329,3 +357,6 @@ fn write_event(name: Option<&str>, data: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(format!("data: {data}\n\n").as_bytes());
 }
+
+#[cfg(test)]
+mod tests;
