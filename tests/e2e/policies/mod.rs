@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Scripted, World, answer, chat_body};
 
+mod dialects; // answers that stream, in each dialect
+mod told; // what an operator is told: kt policy test, kt config check
+
 /// Made up; may appear nowhere but in what a test sends.
 const AWS_KEY: &str = "AKIAIOSFODNN7CANARY2";
 const ADDRESS: &str = "jane.canary@mail.example";
@@ -152,4 +155,77 @@ async fn a_placeholder_comes_back_as_what_it_stands_for() {
     let answer = world.ask("POST", "/v1/chat/completions").key(&key).json(&asks(ADDRESS, true)).send().await;
     assert_eq!(content(&answer.events()), format!("Dear {ADDRESS}, not <EMAIL_2> <"));
     assert_eq!(answer.header("x-keeptrusts-verdict"), Some("REDACT"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_observed_passes_and_is_counted() {
+    let provider = streams(&["Ask ja", "ne.canary@mail", ".example, or call."]);
+    let mut world = scripted_world("  - {name: watch, action: observe, detect: [email, aws_key]}", &provider).await;
+    let key = world.key("jane");
+    let body = asks(&format!("{AWS_KEY} {AWS_KEY}"), true);
+    let answer = world.ask("POST", "/v1/chat/completions").key(&key).json(&body).send().await;
+    assert_eq!(content(&answer.events()), format!("Ask {ADDRESS}, or call."));
+    assert_eq!(answer.header("x-keeptrusts-verdict"), Some("PASS"));
+    assert_eq!(answer.header("x-keeptrusts-policies"), Some("watch"));
+    let events = world.events_after(2).await;
+    assert_eq!((&events[0]["verdict"], &events[1]["verdict"]), (&json!("PASS"), &json!("PASS")));
+    assert_eq!(events[0]["policies"], json!([{"name": "watch", "action": "observe", "matches": 2}]));
+    assert_eq!(events[1]["policies"], json!([{"name": "watch", "action": "observe", "matches": 1}]));
+    let series = |phase: &str| {
+        format!("keeptrusts_policy_actions_total{{action=\"observe\",phase=\"{phase}\",policy=\"watch\"}}")
+    };
+    assert_eq!((world.metric(&series("input")), world.metric(&series("output"))), (2.0, 1.0));
+}
+
+/// Callers who bring the provider's own key are held to the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_hold_for_callers_with_a_providers_own_key() {
+    let mut world = World::with(|setup| {
+        setup.more =
+            "access: {provider_key_passthrough: allow}\npolicies:\n  - {name: secrets, detect: [aws_key]}\n  - \
+                      {name: px, action: block, keywords: [Project X]}\n"
+                .into();
+    })
+    .await;
+    let own = "sk-proj-callers-own-key-1";
+    world.keep_secret(own);
+    world.keep_secret(AWS_KEY);
+    let ask = |text: &str| world.ask("POST", "/v1/chat/completions").key(own).json(&asks(text, false));
+    let answer = ask(&format!("What is {AWS_KEY}?")).send().await;
+    assert_eq!((answer.status, answer.header("x-keeptrusts-verdict")), (200, Some("REDACT")), "{}", answer.text());
+    let seen = world.mock.requests().pop().unwrap();
+    assert_eq!(seen.body, serde_json::to_vec(&asks("What is [REDACTED:AWS_KEY]?", false)).unwrap());
+    let refused = ask("about project x").send().await;
+    assert_eq!((refused.status, refused.code().as_str()), (403, "policy_blocked"));
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    assert_eq!(world.mock.requests().len(), 1);
+    let events = world.events_after(3).await;
+    assert_eq!((&events[0]["credential"], &events[0]["verdict"]), (&json!("provider_key"), &json!("REDACT")));
+    assert_eq!((&events[2]["credential"], &events[2]["verdict"]), (&json!("provider_key"), &json!("BLOCK")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_change_with_a_reload() {
+    let mut world = world("  - {name: secrets, phase: input, detect: [aws_key]}").await;
+    let key = world.key("jane");
+    let text = format!("{AWS_KEY} of {ADDRESS}");
+    let sent = async |world: &World| {
+        let answer = world.ask("POST", "/v1/chat/completions").key(&key).json(&asks(&text, false)).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let body: Value = serde_json::from_slice(&world.mock.requests().pop().unwrap().body).unwrap();
+        body["messages"][0]["content"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(sent(&world).await, format!("[REDACTED:AWS_KEY] of {ADDRESS}"));
+    world.rewrite(|text| text.replace("detect: [aws_key]", "detect: [email], replacement: somebody"));
+    world.kt(&["config", "reload"]).succeeded();
+    assert_eq!(sent(&world).await, format!("{AWS_KEY} of somebody"));
+    // A faulty one changes nothing.
+    world.rewrite(|text| text.replace("detect: [email]", "patterns: [{name: x, regex: 'a(.*b)?'}]"));
+    let refused = world.kt(&["config", "reload"]);
+    assert_ne!(refused.code(), Some(0));
+    assert!(refused.stderr().contains("begin its search anew"), "{}", refused.stderr());
+    assert_eq!(sent(&world).await, format!("{AWS_KEY} of somebody"));
+    world.rewrite(|text| text.split_once("policies:").unwrap().0.to_owned());
+    world.kt(&["config", "reload"]).succeeded();
+    assert_eq!(sent(&world).await, text);
 }
