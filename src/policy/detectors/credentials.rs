@@ -125,7 +125,7 @@ pub const TABLE: &[Detector] = &[
         "service_token",
         "A token of SendGrid (SG.), Twilio (SK…), DigitalOcean (dop_v1_), Databricks (dapi), Vault (hvs.), Shopify (shpat_), \
          Linear (lin_api_), Atlassian (ATATT3).",
-        r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|\bSK[0-9a-f]{32}\b|\bdo[opr]_v1_[0-9a-f]{64}\b|\bdapi[0-9a-f]{32}\b|\bhvs\.[A-Za-z0-9_-]{24,}|\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b|\blin_api_[A-Za-z0-9]{40}\b|\bATATT3[A-Za-z0-9_=-]{100,}",
+        r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|\bSK(?:[0-9][0-9a-f]{31}|[a-f][0-9a-f]{31})\b|\bdo[opr]_v1_[0-9a-f]{64}\b|\bdapi[0-9a-f]{32}\b|\bhvs\.[A-Za-z0-9_-]{24,}|\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b|\blin_api_[A-Za-z0-9]{40}\b|\bATATT3[A-Za-z0-9_=-]{100,}",
         &[
             "«dapi0123456789abcdef0123456789abcdef»",
             "«SK0123456789abcdef0123456789abcdef»",

@@ -7,6 +7,7 @@
 mod open; // an expression → its unfinished matches
 mod checked; // what may be an expression here
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -26,10 +27,14 @@ const ALL_BYTES_MAX: usize = 16 << 20;
 
 /// How many leaps through a text are quicker than to read it once.
 const LEAPS_MAX: usize = 8;
+/// How many beginnings are leapt to at once, and how much of each is looked at. With more, most places would look like
+/// one of them.
+const BEGINNINGS_MAX: usize = 32;
+const BEGINNING_BYTES: std::ops::RangeInclusive<usize> = 3..=4;
 
 /// Compiled expressions.
 pub struct Patterns {
-    /// Tell whether any matches: those with a fixed beginning, which are leapt to; and the others, at once, or each by
+    /// Tell whether any matches: those with fixed beginnings, which are leapt to; and the others, at once, or each by
     /// itself if all have something fixed inside to be leapt to.
     any: Vec<Regex>,
     /// Tells which of them do.
@@ -60,10 +65,9 @@ impl Patterns {
             built.map_err(|_| Faulty::TooLarge)
         };
         let one = |hir: &Hir| Regex::builder().configure(config()).build_from_hir(hir).map_err(|_| Faulty::TooLarge);
-        let branches = expressions.iter().flat_map(branches).cloned();
-        let (fixed, others): (Vec<Hir>, Vec<Hir>) = branches.partition(has_fixed_beginning);
         let any_of = |group: &[Hir]| many(MatchKind::LeftmostFirst, group);
-        let mut any = if fixed.is_empty() { Vec::new() } else { vec![any_of(&fixed)?] };
+        let (groups, others) = by_beginnings(expressions.iter().flat_map(branches).cloned());
+        let mut any = groups.iter().map(|group| any_of(group)).collect::<Result<Vec<_>, _>>()?;
         let alone = others.iter().take(LEAPS_MAX + 1).map(one).collect::<Result<Vec<_>, _>>()?;
         match alone.len() <= LEAPS_MAX && alone.iter().all(Regex::is_accelerated) {
             true => any.extend(alone),
@@ -109,10 +113,34 @@ fn branches(hir: &Hir) -> &[Hir] {
     }
 }
 
-/// Whether all that `hir` matches begins with one of a few literals.
-fn has_fixed_beginning(hir: &Hir) -> bool {
-    let literals = Extractor::new().extract(hir);
-    literals.is_finite() && literals.min_literal_len().is_some_and(|length| length > 1)
+/// Expressions with fixed beginnings, in groups that can be leapt to at once; and the others.
+fn by_beginnings(branches: impl Iterator<Item = Hir>) -> (Vec<Vec<Hir>>, Vec<Hir>) {
+    let (mut groups, mut others) = (Vec::<(BTreeSet<Vec<u8>>, Vec<Hir>)>::new(), Vec::new());
+    for branch in branches {
+        let Some(beginnings) = beginnings(&branch) else {
+            others.push(branch);
+            continue;
+        };
+        match groups.iter_mut().find(|(all, _)| all.union(&beginnings).count() <= BEGINNINGS_MAX) {
+            Some((all, group)) => {
+                all.extend(beginnings);
+                group.push(branch);
+            }
+            None => groups.push((beginnings, vec![branch])),
+        }
+    }
+    let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
+    if groups.len() > LEAPS_MAX { (vec![groups.concat()], others) } else { (groups, others) }
+}
+
+/// What all that `hir` matches begins with, if that is one of a few literals.
+fn beginnings(hir: &Hir) -> Option<BTreeSet<Vec<u8>>> {
+    let mut literals = Extractor::new().extract(hir);
+    literals.keep_first_bytes(*BEGINNING_BYTES.end());
+    let beginnings: BTreeSet<_> = literals.literals()?.iter().map(|literal| literal.as_bytes().to_vec()).collect();
+    let are_telling = beginnings.len() <= BEGINNINGS_MAX
+        && beginnings.iter().all(|beginning| beginning.len() >= *BEGINNING_BYTES.start());
+    are_telling.then_some(beginnings)
 }
 
 impl Open {
