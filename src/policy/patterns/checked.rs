@@ -3,6 +3,7 @@
 //! Word boundaries are those of ASCII: others need more than an automaton. Anchors to the whole text are refused,
 //! because text may come in pieces, and so is what matches nothing at all or would cost too much.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use regex_automata::Input;
@@ -10,7 +11,7 @@ use regex_automata::hybrid;
 use regex_automata::hybrid::dfa::DFA;
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Capture, Hir, HirKind, Look, Repetition};
+use regex_syntax::hir::{Capture, Class, Hir, HirKind, Look, Repetition};
 
 use super::{ONE_BYTES_MAX, open};
 
@@ -22,6 +23,9 @@ const KEYWORD_BYTES_MAX: usize = 256;
 /// once or twice, one that begins anew at every place thousands of times.
 const PROBE_BYTES: usize = 8 << 10;
 const LOOKS_MAX: usize = 64;
+/// How many states ordinary text of that length may lead through. Most expressions have a few dozen; one that always
+/// finds new ones is searched at a hundredth of the speed.
+const STATES_MAX: usize = PROBE_BYTES / 4;
 
 /// Why an expression is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub enum Faulty {
     Anchored,
     TooLarge,
     TooSlow,
+    TooManyStates,
     EmptyKeyword,
     LongKeyword,
 }
@@ -43,7 +48,11 @@ pub fn expression(text: &str) -> Result<Hir, Faulty> {
     }
     let hir = ParserBuilder::new().nest_limit(64).build().parse(text).map_err(|error| Faulty::Syntax(told(&error)))?;
     let hir = checked(&hir)?;
-    if is_slow(&hir) { Err(Faulty::TooSlow) } else { Ok(hir) }
+    match cost(&hir) {
+        Cost::Linear => Ok(hir),
+        Cost::Anew => Err(Faulty::TooSlow),
+        Cost::Unseen => Err(Faulty::TooManyStates),
+    }
 }
 
 /// Reads an expression of our own: ASCII only, so that its automaton is small.
@@ -120,37 +129,52 @@ fn with_ascii_words(hir: &Hir) -> Hir {
     }
 }
 
-/// Whether the search for all matches begins anew at every place, as `a(.*b)?` makes it: tried on texts that the
-/// expression itself names.
-fn is_slow(hir: &Hir) -> bool {
-    let Ok(nfa) = thompson::Compiler::new().build_from_hir(hir) else { return false };
+/// What a search costs that was tried on ordinary text, and on texts which the expression itself names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cost {
+    Linear,
+    /// It begins anew at every place, as `a(.*b)?` makes it.
+    Anew,
+    /// Nearly every character leads where none has led before, as `[a-z].{100}x` makes it.
+    Unseen,
+}
+
+fn cost(hir: &Hir) -> Cost {
+    let Ok(nfa) = thompson::Compiler::new().build_from_hir(hir) else { return Cost::Unseen };
     let config = DFA::config().skip_cache_capacity_check(true);
-    let Ok(dfa) = hybrid::dfa::Builder::new().configure(config).build_from_nfa(nfa) else { return false };
+    let Ok(dfa) = hybrid::dfa::Builder::new().configure(config).build_from_nfa(nfa) else { return Cost::Unseen };
     let shortest = example(hir);
     let shorter = shortest.char_indices().next_back().and_then(|(at, _)| shortest.get(..at)).unwrap_or_default();
     let first = shortest.chars().next().map(String::from).unwrap_or_default();
-    let probes = [shortest.as_str(), shorter, &first, "a", "1"];
-    probes.into_iter().filter(|probe| !probe.is_empty()).any(|probe| {
-        let text = probe.repeat(PROBE_BYTES / probe.len() + 1);
-        looks(&dfa, &text, text.len() * LOOKS_MAX) >= text.len() * LOOKS_MAX
-    })
+    let repeated = [shortest.as_str(), shorter, &first, "a", "1"].map(|probe| match probe {
+        "" => String::new(),
+        probe => probe.repeat(PROBE_BYTES / probe.len() + 1),
+    });
+    let mut costs = repeated.into_iter().chain([ordinary()]).map(|text| searched(&dfa, &text));
+    costs.find(|cost| *cost != Cost::Linear).unwrap_or(Cost::Linear)
 }
 
-/// How many bytes a search for all matches looks at, up to `max`.
-fn looks(dfa: &DFA, text: &str, max: usize) -> usize {
-    let mut cache = dfa.create_cache();
+/// What a search for all matches costs.
+fn searched(dfa: &DFA, text: &str) -> Cost {
+    let (mut cache, mut states) = (dfa.create_cache(), HashSet::new());
     let (mut looks, mut at) = (0, 0);
-    while looks < max {
-        let Ok(mut state) = dfa.start_state_forward(&mut cache, &Input::new(text).range(at..)) else { break };
+    while let Ok(mut state) = dfa.start_state_forward(&mut cache, &Input::new(text).range(at..)) {
         let mut end = None;
         for (place, &byte) in text.as_bytes().iter().enumerate().skip(at) {
             looks += 1;
-            let Ok(next) = dfa.next_state(&mut cache, state, byte) else { return looks };
+            if looks > text.len() * LOOKS_MAX {
+                return Cost::Anew;
+            }
+            let Ok(next) = dfa.next_state(&mut cache, state, byte) else { return Cost::Unseen };
+            states.insert(next);
+            if cache.clear_count() > 0 || states.len() > STATES_MAX {
+                return Cost::Unseen;
+            }
             state = next;
             if state.is_match() {
                 end = Some(place);
             }
-            if state.is_dead() || looks >= max {
+            if state.is_dead() {
                 break;
             }
         }
@@ -159,7 +183,36 @@ fn looks(dfa: &DFA, text: &str, max: usize) -> usize {
             _ => break,
         }
     }
-    looks
+    Cost::Linear
+}
+
+/// Words, names, numbers and keys put together by chance; always the same.
+fn ordinary() -> String {
+    const LETTERS: &[u8] = b"etaoinshrdlucmfwypvbgkjqxz";
+    const DIGITS: &[u8] = b"0123456789";
+    const KEY: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const SIGNS: [&str; 8] = [" ", " ", ", ", ".\n", "_", "-", "/", "@"];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % bound
+    };
+    let mut text = String::new();
+    while text.len() < PROBE_BYTES {
+        let (alphabet, length) = match below(8) {
+            0..=4 => (LETTERS, 1 + below(9)),
+            5 => (DIGITS, 1 + below(6)),
+            6 => (KEY, 4 + below(8)),
+            _ => (KEY, 20 + below(40)),
+        };
+        for _ in 0..length {
+            text.extend(alphabet.get(below(alphabet.len())).map(|byte| char::from(*byte)));
+        }
+        text.push_str(SIGNS.get(below(SIGNS.len())).copied().unwrap_or_default());
+    }
+    text
 }
 
 /// A text that `hir` matches, looks aside, and none much longer than it has to be.
@@ -168,10 +221,8 @@ fn example(hir: &Hir) -> String {
         HirKind::Empty | HirKind::Look(_) => String::new(),
         HirKind::Literal(literal) => String::from_utf8_lossy(&literal.0).into_owned(),
         HirKind::Class(class) => match class {
-            regex_syntax::hir::Class::Unicode(class) => class.iter().next().map(|range| range.end().to_string()),
-            regex_syntax::hir::Class::Bytes(class) => {
-                class.iter().next().map(|range| char::from(range.end()).to_string())
-            }
+            Class::Unicode(class) => class.iter().next().map(|range| range.end().to_string()),
+            Class::Bytes(class) => class.iter().next().map(|range| char::from(range.end()).to_string()),
         }
         .unwrap_or_default(),
         HirKind::Repetition(repetition) => example(&repetition.sub).repeat((repetition.min as usize).min(64)),
@@ -208,6 +259,10 @@ impl fmt::Display for Faulty {
                 "the expression would begin its search anew at every character; leave out the optional open end, such \
                  as (.*x)?",
             ),
+            Self::TooManyStates => f.write_str(
+                "the expression would need another state for nearly every character; leave out the long count behind \
+                 what may occur inside of it, such as [a-z].{100}x",
+            ),
             Self::EmptyKeyword => f.write_str("a keyword must not be empty"),
             Self::LongKeyword => write!(f, "a keyword has at most {KEYWORD_BYTES_MAX} bytes"),
         }
@@ -216,6 +271,8 @@ impl fmt::Display for Faulty {
 
 #[cfg(test)]
 mod tests {
+    use crate::policy::detectors::{self, How};
+
     use super::*;
 
     #[test]
@@ -229,5 +286,34 @@ mod tests {
         assert_eq!(expression(r"(?:\w{100}){100}").err(), Some(Faulty::TooLarge));
         assert_eq!(expression(&"a".repeat(3000)).err(), Some(Faulty::TooLong));
         assert_eq!(expression("a(.*b)?").err(), Some(Faulty::TooSlow));
+        assert_eq!(expression(r"[a-z].{100}x").err(), Some(Faulty::TooManyStates));
+        assert_eq!(expression(r"(?s)e.{100}t").err(), Some(Faulty::TooManyStates));
+    }
+
+    #[test]
+    fn what_operators_write_is_taken() {
+        for text in [
+            r"(?i)password\s*[:=]\s*\S{1,64}",
+            r"(?i)\b(?:secret|token|api[_-]?key)\b.{0,40}[0-9a-f]{32}",
+            r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.corp\.example",
+            r"https?://[^\s/]+\.internal\.example(?:/\S*)?",
+            r"\b[A-Z]{2}\d{6}[A-Z]\b",
+            r"(?m)^Confidential:.*$",
+            r"(?s)BEGIN CASE.*?END CASE",
+            r"\b(?:\d[ -]?){13,16}\b",
+            r"Kundennummer:?\s*\d{5,10}",
+        ] {
+            assert!(expression(text).is_ok(), "{text}: {:?}", expression(text).err());
+        }
+    }
+
+    /// Ours are held to the same.
+    #[test]
+    fn built_in_expressions_are_quick() {
+        for detector in detectors::all() {
+            if let How::Expression(text) = detector.how {
+                assert_eq!(cost(&built_in(text).unwrap()), Cost::Linear, "{}", detector.name);
+            }
+        }
     }
 }
