@@ -331,4 +331,4 @@ impl Spelling {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

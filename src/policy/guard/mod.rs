@@ -360,3 +360,5 @@ fn write_event(name: Option<&str>, data: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod random;

@@ -24,7 +24,7 @@ fn policy(action: Action, change: impl FnOnce(&mut Spec)) -> Policy {
     Policy::compile(spec).unwrap()
 }
 
-fn everything() -> Active {
+pub(in crate::policy) fn everything() -> Active {
     let own = |name: &str, regex: &str| PatternSpec { name: name.into(), regex: regex.into(), replacement: None };
     let all = policy(Action::Redact, |spec| spec.detect = detectors::all().collect());
     let patterns = policy(Action::Redact, |spec| {
@@ -48,7 +48,7 @@ fn streamed(form: Form, active: &Active, raw: &str, cuts: &[usize]) -> (String, 
     (out, tally)
 }
 
-fn whole(form: Form, active: &Active, raw: &str) -> (String, Tally) {
+pub(in crate::policy) fn whole(form: Form, active: &Active, raw: &str) -> (String, Tally) {
     let (mut tally, mut out) = (Tally::default(), String::new());
     let mut notes = Notes { tally: &mut tally, placeholders: None };
     Text::whole(form, active, raw, &mut notes, |part| part.write(&mut out)).unwrap();
@@ -144,7 +144,7 @@ fn the_first_block_ends_it_and_an_observer_only_counts() {
 }
 
 /// Texts with secrets in them, whole and broken, between words, digits and signs.
-fn texts() -> impl Strategy<Value = String> {
+pub(in crate::policy) fn texts() -> impl Strategy<Value = String> {
     let examples: Vec<String> = detectors::all()
         .flat_map(|detector| detector.finds.iter().chain(detector.passes))
         .map(|text| text.replace(['«', '»'], ""))
@@ -159,7 +159,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 /// `text` as the content of a JSON string, with some characters spelled out.
-fn spelled(text: &str, mask: u64) -> String {
+pub(in crate::policy) fn spelled(text: &str, mask: u64) -> String {
     let mut units = [0; 2];
     text.chars()
         .enumerate()
