@@ -23,7 +23,7 @@ mod differential; // other languages' parsers
 type Target = fn(&[u8]);
 
 /// Every target; `fuzz/fuzz_targets` and `fuzz/corpus` have one of each name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("key_text", credentials::key_text),
     ("credentials", credentials::headers),
     ("head", framing::head),
@@ -34,6 +34,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("meter", answer::meter),
     ("matcher", policy::matcher),
     ("guard", policy::guard),
+    ("json_splice", policy::json_splice),
     ("configuration", settings::configuration),
     ("admin", admin::admin),
 ];

@@ -1,13 +1,20 @@
-//! What policies find in a text that comes in pieces, held against what they find in the whole.
+//! What policies find in a text that comes in pieces, held against what they find in the whole; and what they leave of
+//! a body.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
+use serde_json::Value;
+
 use crate::policy::{
-    Action, Active, Form, Guard, PatternSpec, Phase, Policy, Scope, Spec, Tally, Text, detectors, try_text,
+    Action, Active, Form, Guard, PatternSpec, Phase, Policy, Scope, Spec, Tally, Text, detectors, inspect, try_text,
 };
 use crate::protocol::Endpoint;
+use crate::protocol::ask::{Edit, splice};
 use crate::protocol::json::escape::{Unescaped, escape};
 use crate::protocol::sse::{Piece, Splitter};
+use crate::protocol::texts::{Body, texts};
 
 use super::pieces::pieces;
 
@@ -86,4 +93,34 @@ pub fn guard(bytes: &[u8]) {
     let (mut again, mut left) = (Splitter::default(), 0);
     again.feed(&out, |_| left += 1);
     assert!(guard.is_blocked() || left >= events || again.tail().len() < out.len(), "{events} events became {left}");
+}
+
+/// Redaction edits texts and nothing else, in their order, and what was JSON is JSON.
+pub fn json_splice(bytes: &[u8]) {
+    let Some((body, json)) = bytes.split_first() else { return };
+    let body = if body % 2 == 0 { Body::Request } else { Body::Answer };
+    let json = Bytes::copy_from_slice(json);
+    let found: Vec<Range<usize>> = texts(&json, body).into_iter().map(|text| text.range).collect();
+    let edits = inspect(&ACTIVE, &json, body).edits;
+    let mut behind = 0;
+    for Edit { range, .. } in &edits {
+        assert!(behind <= range.start && range.start < range.end, "{edits:?}");
+        assert!(found.iter().any(|text| text.start <= range.start && range.end <= text.end), "{edits:?} {found:?}");
+        behind = range.end;
+    }
+    let edited = splice(&json, &edits);
+    let Ok(before) = serde_json::from_slice::<Value>(&json) else { return };
+    let after: Value =
+        serde_json::from_slice(&edited).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&edited)));
+    assert_eq!(shape(&before), shape(&after));
+}
+
+/// A document without what its strings say.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::String(_) => Value::String(String::new()),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        other => other.clone(),
+    }
 }
