@@ -12,12 +12,15 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import resource
 import socket
 import statistics
 import subprocess
 import tempfile
 import time
+import urllib.request
+from concurrent.futures import ProcessPoolExecutor
 
 CONFIG = """version: 1
 listen: {{edge: "127.0.0.1:0", admin: "127.0.0.1:0", metrics: "127.0.0.1:0"}}
@@ -51,7 +54,7 @@ async def connect(port, small=False):
 
 async def closed_after(connection, first, drip, interval=10.0):
     """Sends `first`, then a byte of `drip` every ten seconds; how long until the gateway closed."""
-    loop, begun = asyncio.get_running_loop(), time.monotonic()
+    loop, begun = asyncio.get_running_loop(), None
 
     async def watch():
         try:
@@ -61,8 +64,12 @@ async def closed_after(connection, first, drip, interval=10.0):
             pass
 
     async def send():
+        nonlocal begun
         try:
+            begun = time.monotonic()
             await loop.sock_sendall(connection, first)
+            # Not all at once, which would be one burst of this program's.
+            await asyncio.sleep(random.uniform(0, interval))
             for byte in drip:
                 await asyncio.sleep(interval)
                 await loop.sock_sendall(connection, bytes([byte]))
@@ -81,22 +88,22 @@ async def closed_after(connection, first, drip, interval=10.0):
 
 
 async def reads_slowly(connection, key, interval=10.0):
-    """Asks for a long stream and takes a byte every ten seconds; how long until nothing more came of it."""
-    loop, begun = asyncio.get_running_loop(), time.monotonic()
-    await loop.sock_sendall(connection, head(key, len(STREAM)) + STREAM)
-    while time.monotonic() - begun < 150:
-        await asyncio.sleep(interval)
-        error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        if error or state != 1:  # not established any more
-            connection.close()
-            return time.monotonic() - begun
-        try:
-            await asyncio.wait_for(loop.sock_recv(connection, 1), 1)
-        except (OSError, asyncio.TimeoutError):
-            pass
-    connection.close()
-    return None
+    """Asks for a long stream and takes a byte every ten seconds."""
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(connection, head(key, len(STREAM)) + STREAM)
+        while True:
+            await asyncio.sleep(interval)
+            await loop.sock_recv(connection, 1)
+    except OSError:
+        pass
+
+
+def active(metrics):
+    """The gateway's own word: the kernel keeps a closed connection open for whoever has not read what was sent."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return int(next(float(line.split()[-1]) for line in lines if line.startswith("keeptrusts_requests_active")))
 
 
 async def asks_well(port, key, seconds):
@@ -130,8 +137,14 @@ def spread(name, deadline, times):
         print(f"{name}: none closed, {kept} kept")
 
 
-async def measure(port, key, process, sockets, readers):
-    before = await asks_well(port, key, 10)
+def well(port, key, seconds):
+    return asyncio.run(asks_well(port, key, seconds))
+
+
+async def measure(port, metrics, key, process, sockets, readers, apart):
+    # In a process of its own, so that it waits for nothing of the slow ones' but the gateway.
+    ask = lambda seconds: asyncio.get_running_loop().run_in_executor(apart, well, port, key, seconds)
+    before = await ask(10)
     print(f"good client alone: {shown(before)}")
     # One kind after the other, so that each one's memory is its own.
     for name, deadline, first, drip in [
@@ -145,15 +158,21 @@ async def measure(port, key, process, sockets, readers):
         slow = [asyncio.ensure_future(closed_after(connection, first, drip)) for connection in connections]
         await asyncio.sleep(4)
         each = (resident(process) - empty) / sockets / 1024
-        meanwhile = await asks_well(port, key, 5 if deadline < 20 else 30)
+        meanwhile = await ask(5 if deadline < 20 else 30)
         spread(name, deadline, await asyncio.gather(*slow))
         print(f"{name}: {each:.1f} KiB each; good client meanwhile: {shown(meanwhile)}")
-    empty = resident(process)
+    empty, begun = resident(process), time.monotonic()
     connections = [await connect(port, small=True) for _ in range(readers)]
     slow = [asyncio.ensure_future(reads_slowly(connection, key)) for connection in connections]
     await asyncio.sleep(15)
     each = (resident(process) - empty) / max(readers, 1) / 1024
-    spread("slow readers", 60, await asyncio.gather(*slow))
+    most, ended = active(metrics), []
+    while len(ended) < most and time.monotonic() - begun < 150:
+        await asyncio.sleep(0.2)
+        ended += [time.monotonic() - begun] * (most - len(ended) - active(metrics))
+    for task in slow:
+        task.cancel()
+    spread("slow readers", 60, ended + [None] * (most - len(ended)))
     print(f"slow readers: {each:.1f} KiB each")
 
 
@@ -192,12 +211,15 @@ def main():
                 if "edge listens on" in text:
                     break
             port = int(text.split("edge listens on 127.0.0.1:")[1].split(",")[0])
+            metrics = int(text.split("metrics on 127.0.0.1:")[1].split()[0])
             made = subprocess.run(
                 [given.kt, "keys", "create", "--name", "slow", "--json", "--data-dir", os.path.join(folder, "data")],
                 capture_output=True,
                 check=True,
             )
-            asyncio.run(measure(port, json.loads(made.stdout)["key"], gateway, given.sockets, given.readers))
+            key = json.loads(made.stdout)["key"]
+            with ProcessPoolExecutor(1) as apart:
+                asyncio.run(measure(port, metrics, key, gateway, given.sockets, given.readers, apart))
             with open(log) as file:
                 print(f"the gateway's log: {len(file.readlines())} lines")
         finally:
