@@ -109,6 +109,18 @@ pub const ALL: &[Wrong] = &[
     Wrong::Unframed,
 ];
 
+impl Wrong {
+    /// Whether the answer ends as its head says, so that the gateway may ask again on the same connection. Closed
+    /// unannounced it would break the next request, too, which goes wrong in a way of its own.
+    fn leaves_the_connection(self) -> bool {
+        match self {
+            Self::Not | Self::Drips | Self::Html | Self::Gzip | Self::Figures(_) | Self::Before(_) => true,
+            Self::Status(line) => line.contains(" 401 ") || line.contains(" 429 "),
+            _ => false,
+        }
+    }
+}
+
 /// A provider gone wrong.
 pub struct Chaos {
     pub address: SocketAddr,
@@ -154,7 +166,7 @@ fn serve(mut stream: TcpStream, next: &Mutex<Wrong>, mock: SocketAddr) {
         let Some(request) = read_request(&mut stream) else { return };
         let wrong = *next.lock().unwrap();
         let answer = true_answer(&request, mock);
-        if spoil(&mut stream, &answer, wrong).is_none() || wrong != Wrong::Not {
+        if spoil(&mut stream, &answer, wrong).is_none() || !wrong.leaves_the_connection() {
             return;
         }
     }
