@@ -36,7 +36,8 @@ pub use data_dir::DataDirError;
 pub use ledger::{Ledger, Unwritten};
 pub use pepper::PepperError;
 pub use store::StoreError;
-pub use store::segments::{Fault, Verification};
+pub use store::segments::{Fault, OfflineEvents, Verification};
+pub(crate) use store::{EventFilter, EventKeyFilter, EventOrder, EventQuery, PAGE_MAX};
 
 use admin::{Admin, BindError};
 use admin_tokens::AdminTokens;
@@ -151,11 +152,6 @@ impl Control {
         let admin = admin.map_err(OpenError::Socket)?;
         Ok(Self { catalog, reloader, pepper, first_admin_token, admin, ledger })
     }
-}
-
-/// Verifies the event log of a gateway that does not run.
-pub fn verify_events(data_dir: &Path) -> io::Result<Verification> {
-    segments::verify_offline(data_dir)
 }
 
 /// The pepper, once it is sure that the stored digests were made under it.

@@ -14,6 +14,7 @@ mod standing; // where a key is in its life
 mod secret; // a text that no log, error or Debug output can show
 mod time; // a moment in UTC
 mod verdict; // what became of a request
+pub mod csv; // fields of comma-separated values
 
 pub use key_text::{KeyDigest, KeyKind, KeyText, KeyTextError, Pepper};
 pub use limits::{

@@ -8,6 +8,7 @@ mod limit_gauges; // how limits stand, read when the metrics are
 mod metrics; // the table of metrics; handles are kept with each key
 mod queue; // the bounded queue, with places that are held before they are needed
 mod event; // `keeptrusts.event/1`, as it is read back
+pub mod csv; // the event as a line of comma-separated values
 mod write; // the event made from a record: JSON, straight into the buffer it is stored from
 
 pub use event::{Credential, Event, EventKey, EventUsage, Phase, SCHEMA};

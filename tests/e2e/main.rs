@@ -16,6 +16,7 @@ mod refusals;
 mod upstream_faults;
 mod commands;
 mod crash;
+mod export;
 mod keys;
 mod kills;
 mod life_of_a_key;

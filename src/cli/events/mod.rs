@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::value::RawValue;
 
 use crate::control::admin::v1::events::list::EventList;
-use crate::control::{Verification, verify_events};
+use crate::control::{EventFilter, EventKeyFilter, OfflineEvents, Verification};
 use crate::domain::{Timestamp, Verdict};
 use crate::journal::Event;
 
@@ -14,8 +14,10 @@ use super::client::{Client, Gateway, with_query};
 use super::moment::Moment;
 use super::{Error, output};
 
+mod export; // everything, in one go
 mod tail; // following
 
+use export::{Format, Source, export};
 use tail::Tail;
 
 const PAGE_MAX: usize = 1000;
@@ -42,9 +44,24 @@ enum Command {
     List {
         #[command(flatten)]
         choice: Choice,
+        #[command(flatten)]
+        until: Until,
         /// Print at most this many, the newest ones
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         limit: u64,
+    },
+    /// Write out recorded events of any number, the oldest first; how far it is stands on standard error
+    Export {
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        until: Until,
+        /// How events are written: each as it was recorded (jsonl), or in columns (csv)
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: Format,
+        /// Read the files in the data directory, also of a gateway that does not run
+        #[arg(long)]
+        offline: bool,
     },
     /// Check that no recorded event was changed, removed or put in; ends with 1 if one was
     Verify {
@@ -57,9 +74,9 @@ enum Command {
     },
 }
 
-/// Which events, and how they are printed.
+/// Which events.
 #[derive(Debug, Args)]
-struct Choice {
+struct Filter {
     /// From when on: a span such as 15m, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
@@ -78,6 +95,21 @@ struct Choice {
     /// Only events with this verdict: PASS, REDACT, BLOCK, DENY or ERROR
     #[arg(long, value_parser = verdict)]
     verdict: Option<Verdict>,
+}
+
+/// Where recorded events end.
+#[derive(Debug, Args)]
+struct Until {
+    /// Until when: a span such as 15m, or a time such as 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse)]
+    until: Option<Moment>,
+}
+
+/// Which events, and how they are printed.
+#[derive(Debug, Args)]
+struct Choice {
+    #[command(flatten)]
+    filter: Filter,
     /// Print times in this machine's time zone instead of UTC
     #[arg(long)]
     local: bool,
@@ -91,11 +123,18 @@ impl Events {
         let client = self.gateway.client()?;
         match self.command {
             Command::Tail { choice, limit } => Tail::new(choice, limit, client).run().await,
-            Command::List { choice, limit } => list(&choice, limit, &client).await,
+            Command::List { choice, until, limit } => list(&choice, &until, limit, &client).await,
+            Command::Export { filter, until, format, offline } => {
+                let source = match offline {
+                    true => Source::files(&self.gateway.data_dir()?, &filter, &until)?,
+                    false => Source::gateway(&client, &filter, &until).await?,
+                };
+                export(source, format).await
+            }
             Command::Verify { offline: false, json } => report(client.get("/v1/events/verify").await?, json),
             Command::Verify { offline: true, json } => {
                 let data_dir = self.gateway.data_dir()?;
-                let found = verify_events(&data_dir).map_err(|error| {
+                let found = OfflineEvents::verify(&data_dir).map_err(|error| {
                     Error::Failed(format!("cannot read the event log in {}: {error}", data_dir.display()))
                 })?;
                 report(found, json)
@@ -104,7 +143,7 @@ impl Events {
     }
 }
 
-impl Choice {
+impl Filter {
     fn query(&self) -> [(&'static str, Option<String>); 6] {
         let now = Timestamp::from(SystemTime::now());
         [
@@ -117,6 +156,30 @@ impl Choice {
         ]
     }
 
+    /// The same for whoever reads the log itself.
+    fn events(&self, until: &Until) -> EventFilter {
+        let now = Timestamp::from(SystemTime::now());
+        EventFilter {
+            since: self.since.map(|since| since.before(now)),
+            until: until.until.map(|until| until.before(now)),
+            key: self.key.as_deref().map(EventKeyFilter::parse),
+            team: self.team.clone(),
+            model: self.model.clone(),
+            provider: self.provider.clone(),
+            verdict: self.verdict,
+            phase: None,
+        }
+    }
+}
+
+impl Until {
+    fn query(&self) -> [(&'static str, Option<String>); 1] {
+        let now = Timestamp::from(SystemTime::now());
+        [("until", self.until.map(|until| until.before(now).to_string()))]
+    }
+}
+
+impl Choice {
     fn print(&self, event: &RawValue) -> Result<(), Error> {
         if self.json {
             return output::line(event.get());
@@ -132,10 +195,10 @@ fn verdict(text: &str) -> Result<Verdict, String> {
     Verdict::parse(&text.to_uppercase()).ok_or_else(|| "a verdict is PASS, REDACT, BLOCK, DENY or ERROR".into())
 }
 
-async fn list(choice: &Choice, limit: u64, client: &Client) -> Result<(), Error> {
+async fn list(choice: &Choice, until: &Until, limit: u64, client: &Client) -> Result<(), Error> {
     let mut newest_first = Vec::new();
     let mut cursor = None;
-    let filters = choice.query();
+    let filters: Vec<_> = choice.filter.query().into_iter().chain(until.query()).collect();
     let mut missing = usize::try_from(limit).unwrap_or(usize::MAX);
     while missing > 0 {
         let page = [("limit", Some(missing.min(PAGE_MAX).to_string())), ("cursor", cursor)];

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
 use crate::control::admin::v1::usage::{Sums, UsageReport, UsageRow};
+use crate::domain::csv::field;
 use crate::domain::{NanoUsd, Timestamp};
 
 use super::client::{Gateway, with_query};
@@ -193,20 +194,13 @@ fn csv(by: &[By], report: &UsageReport) -> Result<(), Error> {
             By::Key => vec![by.of(row), row.key.as_ref().map(|key| &*key.id)],
             other => vec![other.of(row)],
         });
-        let names = names.map(|name| quoted(name.unwrap_or_default()));
+        let names = names.map(|name| field(name.unwrap_or_default()).into_owned());
         let cost = row.sums.cost_nano_usd;
         let dollars = format!("{}.{:09}", cost / 1_000_000_000, cost % 1_000_000_000);
         let figures = row.sums.figures().map(|figure| figure.to_string());
         output::line(&names.chain(figures).chain([dollars]).collect::<Vec<_>>().join(","))?;
     }
     Ok(())
-}
-
-/// A text as RFC 4180 has it. A spreadsheet would take one that begins like a formula for one.
-fn quoted(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]
@@ -223,12 +217,5 @@ mod tests {
         assert_eq!(read("1d", &berlin).as_deref(), Some("2026-07-01T12:00:00.000Z"));
         assert_eq!(read("2026-07-01T00:00:00Z", &berlin).as_deref(), Some("2026-07-01T00:00:00.000Z"));
         assert_eq!(read("lately", &berlin), None);
-    }
-
-    #[test]
-    fn what_callers_named_stays_in_its_field() {
-        assert_eq!(quoted("gpt-4o"), "gpt-4o");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(quoted("=1+1"), "'=1+1");
     }
 }

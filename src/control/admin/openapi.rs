@@ -37,6 +37,7 @@ use super::v1::{admin_tokens, config, events, explain, prices, revocations, team
         admin_tokens::create::handler,
         admin_tokens::revoke::handler,
         events::handler,
+        events::export::handler,
         events::verify::handler,
         usage::handler,
         prices::handler,

@@ -102,9 +102,14 @@ impl Bench {
 
     /// Begins to read an answer that does not end.
     pub(super) async fn open(&self, path: &str) -> Body {
+        self.open_as(path, "text/event-stream").await
+    }
+
+    /// The body of an answer of any length.
+    pub(super) async fn open_as(&self, path: &str, content_type: &str) -> Body {
         let answer = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status(), 200);
-        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], content_type);
         answer.into_body()
     }
 

@@ -404,6 +404,7 @@ async fn searches_agree_with_the_filter(store: &impl EventStore) {
     let filters = [
         all(),
         EventFilter { since: Some(Timestamp::from_micros(40_000_000)), ..all() },
+        EventFilter { until: Some(Timestamp::from_micros(40_000_000)), ..all() },
         EventFilter { key: Some(EventKeyFilter::parse("jane")), ..all() },
         EventFilter { key: Some(EventKeyFilter::parse("john \"the\" \n")), ..all() },
         EventFilter { key: Some(EventKeyFilter::parse("ak_john")), ..all() },

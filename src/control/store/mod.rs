@@ -339,6 +339,8 @@ pub(crate) struct EventQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventFilter {
     pub(crate) since: Option<Timestamp>,
+    /// Events of this moment are not meant any more.
+    pub(crate) until: Option<Timestamp>,
     pub(crate) key: Option<EventKeyFilter>,
     pub(crate) team: Option<String>,
     /// The model as it was asked for, which both events of a request share.
@@ -450,6 +452,7 @@ impl EventFilter {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         }
         self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time < until)
             && self.key.as_ref().is_none_or(|key| match key {
                 EventKeyFilter::Id(id) => event.key.id == *id,
                 EventKeyFilter::Name(name) => event.key.name == *name,

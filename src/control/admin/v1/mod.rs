@@ -23,7 +23,7 @@ const LIMIT_MAX: usize = crate::control::store::PAGE_MAX;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Every path with what answers there. `openapi.rs` describes each; a test compares the two.
-pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 18] {
+pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 19] {
     [
         ("/tokens", get(tokens::list::handler).post(tokens::create::handler)),
         ("/tokens/{id}", get(tokens::show::handler).patch(tokens::update::handler).delete(tokens::revoke::handler)),
@@ -36,6 +36,7 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 18] {
         ("/admin-tokens", get(admin_tokens::list::handler).post(admin_tokens::create::handler)),
         ("/admin-tokens/{id}", axum::routing::delete(admin_tokens::revoke::handler)),
         ("/events", get(events::handler)),
+        ("/events/export", get(events::export::handler)),
         ("/events/verify", get(events::verify::handler)),
         ("/usage", get(usage::handler)),
         ("/prices", get(prices::handler)),

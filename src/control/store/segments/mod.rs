@@ -35,7 +35,9 @@ mod writer; // appending, rotating, pruning
 mod recover; // what a process finds when it opens the log
 mod search; // reading back
 mod verify; // is the log still as it was written?
+mod offline; // all of it without a running gateway
 
+pub use offline::OfflineEvents;
 pub use verify::{Fault, Verification};
 
 const FOLDER: &str = "events";
@@ -143,11 +145,6 @@ impl EventStore for SegmentLog {
         let found = tokio::task::spawn_blocking(verify).await.map_err(|broken| StoreError::Failed(broken.into()))?;
         Ok(found?)
     }
-}
-
-/// Verifies the log in the data directory of a gateway that does not run.
-pub(crate) fn verify_offline(data_dir: &Path) -> io::Result<Verification> {
-    verify::folder(&folder(data_dir))
 }
 
 impl Drop for SegmentLog {

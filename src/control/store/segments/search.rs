@@ -11,7 +11,7 @@ use memchr::{memchr, memrchr};
 use serde_json::value::RawValue;
 
 use crate::control::store::{EventFilter, EventKeyFilter, EventOrder, EventPage, EventQuery, StoredEvent};
-use crate::domain::Verdict;
+use crate::domain::{Timestamp, Verdict};
 use crate::journal::Event;
 
 use super::line;
@@ -27,13 +27,16 @@ pub(super) struct View {
 
 /// Answers a query; interrupted at `deadline`, it tells where to go on.
 pub(super) fn run(view: &View, query: &EventQuery, deadline: Instant) -> io::Result<EventPage> {
+    let text = |time: Timestamp| time.to_string().into_bytes();
     let search = Search {
         view,
         query,
         deadline,
         telling: telling(&query.filter),
-        since: query.filter.since.map(|since| since.to_string().into_bytes()),
-        is_plain: query.filter == EventFilter { since: query.filter.since, ..EventFilter::default() },
+        since: query.filter.since.map(text),
+        until: query.filter.until.map(text),
+        is_plain: query.filter
+            == EventFilter { since: query.filter.since, until: query.filter.until, ..EventFilter::default() },
         events: Vec::new(),
         reached: 0,
     };
@@ -46,7 +49,7 @@ pub(super) fn run(view: &View, query: &EventQuery, deadline: Instant) -> io::Res
 /// A text that every event the filter means must contain, as rare a one as there is.
 fn telling(filter: &EventFilter) -> Option<Vec<u8>> {
     let member = |name: &str, value: &str| Some(format!("\"{name}\":{}", serde_json::to_string(value).ok()?).into());
-    let EventFilter { since: _, key, team, model, provider, verdict, phase } = filter;
+    let EventFilter { since: _, until: _, key, team, model, provider, verdict, phase } = filter;
     match (key, model, team, verdict, provider, phase) {
         (Some(EventKeyFilter::Id(id)), ..) => member("id", id),
         (Some(EventKeyFilter::Name(name)), ..) => member("name", name),
@@ -66,9 +69,10 @@ struct Search<'a> {
     query: &'a EventQuery,
     deadline: Instant,
     telling: Option<Vec<u8>>,
-    /// The filter's time, as it would stand in an event.
+    /// The filter's times, as they would stand in an event.
     since: Option<Vec<u8>>,
-    /// Whether the filter asks for nothing but a time.
+    until: Option<Vec<u8>>,
+    /// Whether the filter asks for nothing but times.
     is_plain: bool,
     events: Vec<StoredEvent>,
     reached: i64,
@@ -202,7 +206,10 @@ impl Search<'_> {
     }
 
     fn is_meant(&self, line: &[u8]) -> bool {
-        if self.since.as_deref().is_some_and(|since| line::time_of(line).is_none_or(|time| time < since)) {
+        let time = line::time_of(line);
+        let is_before = self.since.as_deref().is_some_and(|since| time.is_none_or(|time| time < since));
+        let is_after = self.until.as_deref().is_some_and(|until| time.is_none_or(|time| time >= until));
+        if is_before || is_after {
             return false;
         }
         self.is_plain || serde_json::from_slice(line).is_ok_and(|event: Event| self.query.filter.matches(&event))

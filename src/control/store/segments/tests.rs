@@ -127,7 +127,7 @@ async fn what_was_changed_removed_or_put_in_is_named() {
     for first in [1, 101, 201] {
         append(&open_with(&dir, small(60)), &mut (first..first + 100).map(event).collect::<Vec<_>>());
     }
-    let verify = || verify_offline(dir.path()).unwrap();
+    let verify = || OfflineEvents::verify(dir.path()).unwrap();
     let whole = verify();
     assert_eq!((&whole.faults[..], whole.events, whole.last_seq, whole.segments), (&[][..], 300, Some(300), 3));
     let [_, file, last] = &files(&dir)[..] else { panic!() };

@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::head::{self, Head};
+use super::head::Head;
 use super::line::{self, Chain};
-use super::recover;
 use super::search::View;
 use super::segment::{Lines, Segment};
 
@@ -44,12 +42,6 @@ pub struct Fault {
     pub seq: i64,
     /// What is wrong there.
     pub what: String,
-}
-
-/// Verifies a log that nobody writes to.
-pub(super) fn folder(folder: &Path) -> io::Result<Verification> {
-    let segments = recover::segments(folder)?;
-    view(&View { segments: segments.into(), tip: i64::MAX }, head::read(folder)?)
 }
 
 /// Verifies what readers see of a log.

@@ -15,6 +15,7 @@ use crate::domain::{Timestamp, Verdict};
 use crate::journal::Phase;
 
 pub mod list;
+pub mod export;
 pub mod verify;
 mod follow;
 
@@ -25,6 +26,9 @@ pub(in crate::control::admin) struct ReadEvents {
     /// Only events from this time on.
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
+    /// In a list only: no events from this time on.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
     /// The id or name of a key.
     key: Option<String>,
     team: Option<String>,
@@ -60,6 +64,7 @@ pub(in crate::control::admin) async fn handler(
 ) -> Result<Response, Problem> {
     let filter = EventFilter {
         since: asked.since,
+        until: asked.until,
         key: asked.key.as_deref().map(EventKeyFilter::parse),
         team: asked.team,
         model: asked.model,
@@ -67,6 +72,9 @@ pub(in crate::control::admin) async fn handler(
         verdict: asked.verdict,
         phase: asked.phase,
     };
+    if asked.follow && asked.until.is_some() {
+        return Err(Problem::request_invalid("until is for lists; whoever follows goes when there is enough"));
+    }
     match (asked.follow, asked.cursor, asked.after) {
         (true, None, after) => {
             follow::handler(admin, filter, asked.limit, after).await.map(IntoResponse::into_response)
