@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::value::RawValue;
 
 use crate::control::admin::v1::events::list::EventList;
-use crate::control::{EventFilter, EventKeyFilter, OfflineEvents, Verification};
+use crate::control::{EventFilter, EventKeyFilter, Fault, OfflineEvents, Verification};
 use crate::domain::{Timestamp, Verdict};
 use crate::journal::Event;
 
@@ -222,16 +222,15 @@ fn report(found: Verification, json: bool) -> Result<(), Error> {
         let text = serde_json::to_string(&found).map_err(|error| Error::Failed(error.to_string()))?;
         output::line(&text)?;
     } else {
-        found.faults.iter().try_for_each(|fault| {
-            output::line(&format!("{} line {}, event {}: {}", fault.segment, fault.line, fault.seq, fault.what))
-        })?;
+        found.faults.iter().try_for_each(|fault| output::line(&named(fault)))?;
         if found.pruned_through > 0 {
             output::line(&format!("events up to {} were removed by retention", found.pruned_through))?;
         }
     }
     let faults = found.faults.len() as u64 + found.more_faults;
     if faults > 0 {
-        return Err(Error::Failed(format!("the event log is not as it was written: {faults} faults")));
+        let faults = if faults == 1 { "1 fault".into() } else { format!("{faults} faults") };
+        return Err(Error::Failed(format!("the event log is not as it was written: {faults}")));
     }
     if !json {
         let (first, last) = (found.first_seq.unwrap_or(1), found.last_seq.unwrap_or(0));
@@ -239,6 +238,15 @@ fn report(found: Verification, json: bool) -> Result<(), Error> {
         output::line(&format!("{} events ({first} to {last}) are as they were written; chain {chain}", found.events))?;
     }
     Ok(())
+}
+
+/// Where a fault is, and what it is.
+fn named(Fault { segment, line, seq, what }: &Fault) -> String {
+    match line {
+        0 if segment.is_empty() => format!("at the end, event {seq}: {what}"),
+        0 => format!("{segment} at its end, event {seq}: {what}"),
+        _ => format!("{segment} line {line}, event {seq}: {what}"),
+    }
 }
 
 #[cfg(test)]
