@@ -19,6 +19,7 @@ mod turns; // whose turn it is at a provider that is asked only so many requests
 mod unmatched; // patterns that stand for nothing there is
 mod routing; // which provider serves which model
 mod settings; // limits and deadlines of the request path
+mod webhook; // where events are sent, and what signs them
 
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use limits::{
@@ -32,6 +33,7 @@ pub use settings::{Access, Audit, CutForm, Doorway, Durability, OnFailure, Overl
 pub use standing::{Interrupt, Interruptible, KeyState, Lapse, LastUse, SecretState, TeamState};
 pub use turns::{Full, Joined, Line, Queue, Queues, Turn};
 pub use unmatched::unmatched;
+pub use webhook::{SigningKey, Webhook, WebhookUrl};
 
 /// Everything a request is judged and routed by, as of one moment.
 #[derive(Clone, Debug)]

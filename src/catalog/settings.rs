@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::policy::Policy;
 use crate::protocol::framing::HeadLimits;
 
+use super::webhook::Webhook;
+
 /// Limits and deadlines of the request path.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -24,6 +26,8 @@ pub struct Settings {
     /// How often a request may be sent again within ten seconds after its answer has ended badly; `None` for any number.
     pub repeats: Option<u32>,
     pub audit: Audit,
+    /// Where events are sent as they are recorded.
+    pub webhook: Option<Arc<Webhook>>,
     pub timeouts: Timeouts,
     /// What may be said, in the operator's order.
     pub policies: Arc<[Arc<Policy>]>,
@@ -138,6 +142,7 @@ impl Default for Settings {
             cut_streams: true,
             repeats: Some(20),
             audit: Audit::default(),
+            webhook: None,
             timeouts: Timeouts::default(),
             policies: Arc::default(),
         }

@@ -19,6 +19,7 @@ use super::policies::policies;
 use super::quantity::{choice, count, duration, size};
 use super::reader::{Section, read};
 use super::tls::{WrittenListener, listener};
+use super::webhook::{WrittenWebhook, webhook};
 use super::yaml::Node;
 use super::{Log, files};
 use crate::telemetry::LogFormat;
@@ -46,6 +47,7 @@ pub(super) struct Written {
     pub(super) limits: Limits,
     pub(super) settings: Settings,
     pub(super) counts: Counts,
+    pub(super) webhook: Option<WrittenWebhook>,
     pub(super) log: Log,
 }
 
@@ -91,7 +93,8 @@ impl Written {
                 .section("listen", |listen| ["edge", "admin", "metrics"].map(|name| listener(listen, name, directory)));
             let path = |text: &str| files::path_from(directory, text);
             let (limits, path_limits) = file.section("limits", |section| (limits(section), path_limits(section)));
-            let (audit, queue) = file.section("audit", |section| (audit(section), queue(section)));
+            let (audit, queue, webhook) =
+                file.section("audit", |section| (audit(section), queue(section), webhook(section, directory)));
             let (prices, prices_unknown) = file.section("prices", |prices| {
                 let words = Unknown::ALL.map(|unknown| (unknown.label(), unknown));
                 let unknown = prices.optional("unknown", choice(&words)).map(|unknown| unknown.value);
@@ -113,6 +116,7 @@ impl Written {
                 limits,
                 settings: settings(file, access, audit, path_limits),
                 counts: counts(file, queue),
+                webhook,
                 log: file.section("log", log_settings),
             }
         })

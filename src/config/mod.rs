@@ -25,6 +25,7 @@ use crate::telemetry::LogFormat;
 mod resolve; // from what was written to what holds: defaults, environment, references
 mod file; // the configuration as it is written
 pub mod prices; // the price table as a file
+mod webhook; // where events are sent
 mod tls; // a listener's address, and where its certificate is
 mod policies; // what may be said, compiled and tried
 mod credential; // where a credential is, and fetching it from there
@@ -81,6 +82,8 @@ pub struct Config {
     pub source: Source,
     /// Where the credential of each provider came from, in the order of the providers.
     references: Vec<Option<Reference>>,
+    /// Where the webhook's secret came from.
+    webhook_secret: Option<Reference>,
     price_source: PriceSource,
     tls_sources: Listeners<Option<TlsSource>>,
 }

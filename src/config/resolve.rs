@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::catalog::{ModelRule, Routing, unmatched};
+use crate::catalog::{ModelRule, Routing, Settings, unmatched};
 use crate::domain::{Name, PriceTable, Secret};
 use crate::listen::Identity;
 use crate::providers::{Azure, BaseUrl, Kind, Provider};
@@ -17,6 +17,7 @@ use super::file::{Written, WrittenModel, WrittenProvider, base_url};
 use super::findings::{Place, Placed, Report};
 use super::reader::{nearest, shown};
 use super::tls::{TlsSource, WrittenListener};
+use super::webhook::resolve_webhook;
 use super::{Config, Listen, Listeners, Overrides, PriceSource, Source, files, prices, tls};
 
 const EDGE_PORT: u16 = 41002;
@@ -63,7 +64,7 @@ fn vendor_from_environment(
 
 /// Resolves everything. Where something is wrong, the report has a fault and the result something harmless.
 pub(super) fn resolve(
-    written: Written,
+    mut written: Written,
     overrides: Overrides,
     environment: &dyn Environment,
     source: Source,
@@ -77,6 +78,7 @@ pub(super) fn resolve(
     let prices = prices.with_unknown(written.prices_unknown);
     let routing = Routing { providers, models };
     let (identities, tls_sources) = identities(&written, environment, report);
+    let (webhook, webhook_secret) = resolve_webhook(written.webhook.take(), environment, report).unzip();
     for sentence in unmatched(&written.permissions, &routing, &prices) {
         report.warn(&report.place(0, "access"), sentence);
     }
@@ -92,13 +94,14 @@ pub(super) fn resolve(
         prices,
         permissions: written.permissions,
         limits: written.limits,
-        settings: written.settings,
+        settings: Settings { webhook, ..written.settings },
         metrics_keys_max: written.counts.metrics_keys_max,
         journal_capacity: written.counts.journal_capacity,
         log: written.log,
         warnings: Vec::new(),
         source,
         references,
+        webhook_secret,
         price_source,
     }
 }
@@ -288,7 +291,7 @@ fn provider_url(written: &WrittenProvider, report: &Report) -> Option<Placed<Bas
     Some(Placed { value: BaseUrl::parse(vendor).ok()?, place })
 }
 
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

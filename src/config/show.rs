@@ -150,9 +150,14 @@ impl Config {
             None => writeln!(out, "  # retention: events are kept for ever")?,
         }
         match audit.retention.bytes_max {
-            Some(bytes) => writeln!(out, "  bytes_max: {}", show_size(usize::try_from(bytes).unwrap_or(usize::MAX))),
-            None => writeln!(out, "  # bytes_max: however many they are"),
+            Some(bytes) => writeln!(out, "  bytes_max: {}", show_size(usize::try_from(bytes).unwrap_or(usize::MAX)))?,
+            None => writeln!(out, "  # bytes_max: however many they are")?,
         }
+        let Some((webhook, secret)) = self.settings.webhook.as_ref().zip(self.webhook_secret.as_ref()) else {
+            return writeln!(out, "  # webhook: events are sent nowhere");
+        };
+        writeln!(out, "  webhook:\n    url: {}\n    secret: {secret}", quoted(&webhook.url.to_string()))?;
+        writeln!(out, "    give_up_after: {}", show_duration(webhook.give_up_after))
     }
 }
 

@@ -27,6 +27,7 @@ mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
 mod ledger; // journal → durable events
 mod usage; // durable events → sums of usage
+mod webhook; // durable events → the operator's receiver
 mod ids; // short random ids, which are no secrets
 pub mod admin; // the HTTP API, and the socket beside it
 
@@ -49,6 +50,7 @@ use store::segments::{self, SegmentLog};
 use store::sqlite::{SqliteStore, SqliteUsage};
 use store::{Actor, AdminRole, AdminToken, Audit, EventStore, KeyStore};
 use usage::{Fresh, Usage};
+use webhook::Sink;
 
 /// What the operator can set about the control plane.
 #[derive(Clone, Debug)]
@@ -134,6 +136,14 @@ impl Control {
         budgets::go_on(&publisher, &usage, Moment::now()).await.map_err(in_store)?;
         let catalog = publisher.catalog().clone();
         ledger.obey(catalog.clone());
+        let sink = Sink {
+            catalog: catalog.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+            gateway: settings.gateway.clone(),
+            data_dir: data_dir.path().into(),
+        };
+        tokio::spawn(sink.run(ledger.tip().clone()));
         let (closing, closed) = watch::channel(false);
         let configuration = Configuration::new(reading, again);
         let office = Office::new(store.clone(), publisher, configuration, pepper.clone(), tokens.clone(), metrics);

@@ -82,6 +82,9 @@ pub struct Metrics {
     journal_dropped: IntCounter,
     journal_commit: Histogram,
     events_removed: IntCounter,
+    webhook_attempts: IntCounterVec,
+    webhook_events: IntCounterVec,
+    webhook_behind: IntGauge,
     revocation_apply: Histogram,
     reload_success: IntGauge,
     reload_time: Gauge,
@@ -242,6 +245,17 @@ impl Metrics {
                 .counter("journal_dropped_total", "Records that could not be made durable and were given up.")?,
             events_removed: table
                 .counter("events_removed_total", "Events that `audit.retention` or `audit.bytes_max` removed from the log.")?,
+            webhook_attempts: table.counters(
+                "webhook_attempts_total",
+                "Attempts to deliver events to the webhook, by what the receiver did: taken, refused, unreachable.",
+                &["outcome"],
+            )?,
+            webhook_events: table.counters(
+                "webhook_events_total",
+                "Events the webhook is done with: delivered; given_up after `give_up_after`; removed by retention before.",
+                &["outcome"],
+            )?,
+            webhook_behind: table.gauge("webhook_events_behind", "Recorded events the webhook has not been told yet.")?,
             journal_commit: table.histogram(
                 "journal_commit_seconds",
                 "Time one group of records took to become durable.",
@@ -461,6 +475,21 @@ impl Metrics {
     /// Events that the log's retention removed.
     pub fn events_removed(&self, events: u64) {
         self.events_removed.inc_by(events);
+    }
+
+    /// An attempt to deliver events.
+    pub fn webhook_attempted(&self, outcome: &'static str) {
+        self.webhook_attempts.with_label_values(&[outcome]).inc();
+    }
+
+    /// Events that were delivered or never will be.
+    pub fn webhook_ended(&self, outcome: &'static str, events: u64) {
+        self.webhook_events.with_label_values(&[outcome]).inc_by(events);
+    }
+
+    /// How many recorded events have not been delivered.
+    pub fn webhook_behind(&self, events: i64) {
+        self.webhook_behind.set(events);
     }
 
     /// Records that were given up.

@@ -17,6 +17,7 @@ mod upstream_faults;
 mod commands;
 mod crash;
 mod export;
+mod webhook;
 mod keys;
 mod kills;
 mod life_of_a_key;
