@@ -79,6 +79,31 @@ fn what_an_event_costs() {
     );
 }
 
+/// What a record costs the request that leaves it: a place, the metrics, one push. A ledger takes them away meanwhile.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_a_record_costs_its_request() {
+    const RECORDS: usize = 200_000;
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new("test", 10).unwrap());
+    let (journal, records) = Journal::new(RECORDS, metrics.clone());
+    let ledger = Ledger::start(log(dir.path()), Arc::default(), records, metrics, "edge-1").unwrap();
+    let ready: Vec<_> = (0..RECORDS / 2).flat_map(pair).collect();
+    let mut costs: Vec<_> = ready
+        .into_iter()
+        .map(|record| {
+            let begun = Instant::now();
+            journal.reserve().unwrap().write(record);
+            begun.elapsed()
+        })
+        .collect();
+    drop(journal);
+    ledger.finish(Duration::from_secs(60)).await.unwrap();
+    costs.sort();
+    let [median, p99, most] = [RECORDS / 2, RECORDS * 99 / 100, RECORDS - 1].map(|at| costs[at]);
+    println!("a record costs its request {median:?}, p99 {p99:?}, at most {most:?}");
+}
+
 /// How many events a second come through the whole ledger, from the journal to the log.
 #[tokio::test]
 #[ignore = "a measurement"]
