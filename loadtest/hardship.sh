@@ -33,7 +33,8 @@ start_mock --tokens 100000 --interval 0ms --first 0ms
 start_gateway gateway loadtest/conf/hardship.yaml
 key=$(make_key gateway load)
 edge="http://127.0.0.1:$gateway_port/v1/chat/completions"
-ledger=$(grep -lx ledger /proc/"$gateway_pid"/task/*/comm | cut -d/ -f5)
+# The threads that write and sync the event log.
+mapfile -t ledger < <(grep -lx 'ledger\(-sync\)\?' /proc/"$gateway_pid"/task/*/comm | cut -d/ -f5)
 
 # ask: a request's status and the code of its refusal.
 ask() {
@@ -85,7 +86,7 @@ load_pid=$pid
 for minute in $(seq "$minutes"); do
     peak=0
     # The ledger's every write and sync takes a second.
-    start "slow$minute" strace -qq -p "$ledger" -e trace=pwrite64,fdatasync -e inject=pwrite64,fdatasync:delay_enter=1000000
+    start "slow$minute" strace -qq "${ledger[@]/#/--attach=}" -e trace=pwrite64,fdatasync -e inject=pwrite64,fdatasync:delay_enter=1000000
     slow=$pid
     trouble slow 18 '200|503 audit_unavailable'
     kill -INT "$slow" && wait "$slow" || true

@@ -31,6 +31,7 @@ use writer::Writer;
 mod line; // the form of a line, and the seal that holds it to the one before
 mod segment; // one file: its header, and its lines in both directions
 mod head; // how far the log reaches, kept apart from it
+mod sync; // onto the disk, behind the writer's back
 mod writer; // appending, rotating, pruning
 mod recover; // what a process finds when it opens the log
 mod search; // reading back

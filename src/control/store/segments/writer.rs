@@ -16,6 +16,7 @@ use super::head::{Head, HeadFile};
 use super::line::{self, Chain};
 use super::recover::{self, End, Found};
 use super::segment::{Header, Segment};
+use super::sync::Syncer;
 
 /// How long an event that nobody waits for may be without being on disk.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
@@ -24,13 +25,14 @@ const SYNC_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     folder: PathBuf,
     limits: Limits,
-    file: File,
+    file: Arc<File>,
     /// The oldest first; the last one is being written.
     segments: Vec<Arc<Segment>>,
     /// How much of the last segment holds whole groups.
     bytes: u64,
     end: End,
-    head_file: HeadFile,
+    syncer: Syncer,
+    /// How far the log is known to be on disk.
     head: Option<Head>,
     synced_at: Instant,
     /// Whether there may be more in the file than `bytes`: the rest of a write that failed.
@@ -58,16 +60,17 @@ impl Writer {
         // From the first moment on, so that a log without one is a fault.
         let present = Head { seq: end.tip, chain: end.event_chain };
         head_file.write(present)?;
+        let syncer = Syncer::start(head_file)?;
         let synced_at = Instant::now();
         let folder = folder.into();
         Ok(Self {
             folder,
             limits,
-            file,
+            file: Arc::new(file),
             segments,
             bytes,
             end,
-            head_file,
+            syncer,
             head: Some(present),
             synced_at,
             is_torn: false,
@@ -161,9 +164,13 @@ impl Writer {
     /// Does what is due; true if segments came or went.
     pub(super) fn tend(&mut self, now: Timestamp, retention: Retention) -> io::Result<bool> {
         self.limits.retention = retention;
-        let written = Head { seq: self.end.tip, chain: self.end.event_chain };
-        if self.head != Some(written) && self.synced_at.elapsed() >= SYNC_PERIOD {
-            self.sync()?;
+        if let Some(head) = self.syncer.ended()? {
+            self.head = Some(head);
+        }
+        let is_dirty = self.head != Some(self.written());
+        if is_dirty && !self.syncer.is_busy() && self.synced_at.elapsed() >= SYNC_PERIOD {
+            self.synced_at = Instant::now();
+            self.syncer.begin(&self.file, self.written())?;
         }
         let is_due = self.segments.last().is_some_and(|last| {
             let is_old = now >= last.header.created_at.saturating_add(self.limits.segment_age());
@@ -179,11 +186,15 @@ impl Writer {
     /// Everything that was written is on disk, and the head says so.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.synced_at = Instant::now();
-        self.file.sync_data()?;
-        let head = Head { seq: self.end.tip, chain: self.end.event_chain };
-        self.head_file.write(head)?;
+        let head = self.written();
+        self.syncer.complete(&self.file, head)?;
         self.head = Some(head);
         Ok(())
+    }
+
+    /// The last event, and its seal.
+    fn written(&self) -> Head {
+        Head { seq: self.end.tip, chain: self.end.event_chain }
     }
 
     /// Ends the present segment and begins the next one, which says what retention removes; then removes it.
@@ -201,7 +212,7 @@ impl Writer {
             self.segments.pop();
         }
         self.bytes = segment.bytes();
-        self.file = file;
+        self.file = Arc::new(file);
         self.end = end;
         self.segments.push(segment);
         let before = self.segments.len();

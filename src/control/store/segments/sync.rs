@@ -1,0 +1,77 @@
+//! What nobody waits for gets onto the disk behind the writer's back: however long a disk takes, what happens meanwhile
+//! is written within its window. One sync at a time; the head follows what it proves.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::thread;
+
+use super::head::{Head, HeadFile};
+
+/// The way to the thread that syncs, which ends with it.
+#[derive(Debug)]
+pub(super) struct Syncer {
+    asks: SyncSender<(Arc<File>, Head)>,
+    answers: Receiver<io::Result<Head>>,
+    is_busy: bool,
+}
+
+impl Syncer {
+    pub(super) fn start(head_file: HeadFile) -> io::Result<Self> {
+        let (asks, asked) = mpsc::sync_channel::<(Arc<File>, Head)>(1);
+        let (answer, answers) = mpsc::sync_channel(1);
+        let run = move || {
+            for (file, head) in asked {
+                let done = file.sync_data().and_then(|()| head_file.write(head)).map(|()| head);
+                if answer.send(done).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("ledger-sync".into()).spawn(run)?;
+        Ok(Self { asks, answers, is_busy: false })
+    }
+
+    /// Begins to sync what was written to `file` up to now, which ends with `head`, unless it is still at it.
+    pub(super) fn begin(&mut self, file: &Arc<File>, head: Head) -> io::Result<()> {
+        if !self.is_busy {
+            self.asks.send((file.clone(), head)).map_err(|_| gone())?;
+            self.is_busy = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// How far the log is on disk, if a sync has ended since the last time.
+    pub(super) fn ended(&mut self) -> io::Result<Option<Head>> {
+        if !self.is_busy {
+            return Ok(None);
+        }
+        let done = match self.answers.try_recv() {
+            Ok(done) => done,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Disconnected) => Err(gone()),
+        };
+        self.is_busy = false;
+        done.map(Some)
+    }
+
+    /// Syncs, and waits for it.
+    pub(super) fn complete(&mut self, file: &Arc<File>, head: Head) -> io::Result<()> {
+        if std::mem::take(&mut self.is_busy) {
+            // Whatever came of it, the next one covers it.
+            _ = self.answers.recv();
+        }
+        self.begin(file, head)?;
+        self.is_busy = false;
+        self.answers.recv().map_err(|_| gone())?.map(|_| ())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that syncs the event log has ended")
+}
