@@ -1,6 +1,7 @@
 //! A Pingora proxy that does nothing but pass requests on: what the gateway's own cost is measured against.
 //!
-//! `bare_proxy LISTEN UPSTREAM`, both as address and port. Threads, allocator, pool and time limits are the gateway's.
+//! `bare_proxy LISTEN UPSTREAM`, both as address and port. Threads, allocator, pages, pool and time limits are
+//! the gateway's.
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
@@ -52,6 +53,7 @@ impl ProxyHttp for Bare {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    nix::sys::prctl::set_thp_disable(true)?;
     let mut arguments = std::env::args().skip(1);
     let mut address = || -> Result<SocketAddr, Box<dyn Error>> {
         Ok(arguments.next().ok_or("usage: bare_proxy LISTEN UPSTREAM")?.parse()?)
