@@ -59,6 +59,50 @@ pub(crate) trait Gather: Default {
     fn add(&mut self, item: Self::Item);
 }
 
+/// Reads a text. `serde_json` refuses a whole text for one number that no `f64` can be (`1e400`); here such a number counts
+/// as absent like everything else. `spare` is for that case.
+pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a [u8], spare: &'a mut Vec<u8>) -> serde_json::Result<T> {
+    match serde_json::from_slice(text) {
+        Err(error) if error.to_string().starts_with("number out of range") => {
+            *spare = without_endless_numbers(text);
+            serde_json::from_slice(spare)
+        }
+        read => read,
+    }
+}
+
+/// The text with `null` in the place of each number that is too large to be one.
+fn without_endless_numbers(text: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(&byte) = rest.first() {
+        let length = match byte {
+            b'"' => text_length(rest),
+            b'-' | b'0'..=b'9' => {
+                let is_over = |byte: &u8| !matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E');
+                rest.iter().position(is_over).unwrap_or(rest.len())
+            }
+            _ => 1,
+        };
+        let (token, after) = rest.split_at(length);
+        let number = std::str::from_utf8(token).ok().and_then(|token| token.parse::<f64>().ok());
+        kept.extend_from_slice(if number.is_some_and(f64::is_infinite) { b"null" } else { token });
+        rest = after;
+    }
+    kept
+}
+
+/// How long the JSON string is that a text begins with.
+fn text_length(text: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = text.iter().skip(1).position(|&byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
 /// The bytes of a value as they stand, `null` included; for `#[serde(deserialize_with)]`.
 pub(crate) fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)

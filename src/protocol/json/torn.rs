@@ -25,6 +25,22 @@ pub(crate) fn closing(text: &[u8]) -> Option<Closing> {
     scan.close(text)
 }
 
+/// The members of a torn object that came whole, without its last brace; `None` if there is none.
+pub(crate) fn whole_members(text: &[u8]) -> Option<&[u8]> {
+    let mut scan = Scan { open: Vec::new(), place: Place::Value };
+    let mut whole = None;
+    for (at, &byte) in text.iter().enumerate() {
+        scan.step(byte)?;
+        // A bare value may go on; one with an end of its own is whole there, and any before a comma.
+        match (scan.open.len(), scan.place) {
+            (1, Place::After) => whole = text.get(..=at),
+            (1, Place::Name) if byte == b',' => whole = text.get(..at),
+            _ => {}
+        }
+    }
+    whole
+}
+
 struct Scan {
     /// The kinds of what is open, outermost first.
     open: Vec<Kind>,
@@ -262,6 +278,22 @@ mod tests {
         assert_eq!(mended(br#"{"a":[1,"tw"#).unwrap()["a"], serde_json::json!([1, "tw"]));
         assert_eq!(mended(br#"{"a":tr"#).unwrap()["a"], true);
         assert_eq!(mended("{\"a\":\"€".as_bytes().split_last().unwrap().1).unwrap()["a"], "\u{2080}");
+    }
+
+    #[test]
+    fn whole_members_are_told_from_a_torn_one() {
+        for (torn, whole) in [
+            (r#"{"a":1,"b":2"#, Some(r#"{"a":1"#)),
+            (r#"{"a":{"b":[1]}"#, Some(r#"{"a":{"b":[1]}"#)),
+            (r#"{"a":{"b":[1]},"c":{"d":1}"#, Some(r#"{"a":{"b":[1]},"c":{"d":1}"#)),
+            (r#"{"a":{"b":[1]},"c":{"d":1"#, Some(r#"{"a":{"b":[1]}"#)),
+            (r#"{"a":"x\",","b":"#, Some(r#"{"a":"x\",""#)),
+            (r#"{"a":1"#, None),
+            (r#"{"a"x"#, None),
+            ("[1,2", None),
+        ] {
+            assert_eq!(whole_members(torn.as_bytes()), whole.map(str::as_bytes), "{torn}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::protocol::{Endpoint, anthropic, gemini, openai};
 
-use crate::protocol::json::torn::{Closing, closing};
+use crate::protocol::json::torn::{Closing, closing, whole_members};
 
 use super::Metered;
 
@@ -67,9 +67,18 @@ impl Plain {
         self.chunks = Vec::new();
     }
 
-    /// Reads what has come of a document that broke off: its text, and figures if they came first.
+    /// Reads what has come of a document that broke off. Figures that came whole are the provider's last word: it has only
+    /// one. Without them there is the text.
     pub(crate) fn read_torn(&self, metered: &mut Metered) {
         let part = self.joined();
+        let mut read = Metered::default();
+        if let Some(whole) = whole_members(&part) {
+            (self.document)(&[whole, b"}"].concat(), &mut read);
+        }
+        if read.tokens.is_some() {
+            *metered = Metered { is_final: true, complete: false, ..read };
+            return;
+        }
         let Some(Closing { mut bytes, needs_comma: _ }) = closing(&part).filter(|_| self.has_text) else { return };
         bytes.push(b'}');
         let mut read = Metered::default();

@@ -235,6 +235,51 @@ fn a_plain_answer_cut_short_is_estimated_from_its_text() {
 }
 
 #[test]
+fn figures_that_came_whole_stand_when_a_plain_answer_breaks_off() {
+    let mut final_ones = 0;
+    for vector in vectors().iter().filter(|vector| vector.form == AnswerForm::Plain) {
+        let meter = || Meter::new(vector.endpoint, vector.form, false);
+        let mut whole = meter();
+        whole.take(Bytes::copy_from_slice(&vector.bytes));
+        whole.end();
+        let Some(tokens) = whole.usage().tokens else { continue };
+        let end = vector.bytes.trim_ascii_end().len();
+        for cut in 1..end {
+            let mut torn = meter();
+            torn.take(Bytes::copy_from_slice(&vector.bytes[..cut]));
+            let booked = torn.booked();
+            assert!(!booked.complete, "{} at {cut}", vector.name);
+            if booked.is_final {
+                assert_eq!(booked.tokens, Some(tokens), "{} at {cut}", vector.name);
+            }
+            // Only the last brace is missing.
+            assert!(booked.is_final || cut != end - 1, "{}", vector.name);
+            final_ones += u64::from(cut == end - 1);
+        }
+    }
+    assert!(final_ones > 10, "{final_ones}");
+}
+
+#[test]
+fn a_number_that_is_none_spoils_nothing_around_it() {
+    let usage = br#"{"promptTokenCount":7,"candidatesTokenCount":3,"totalTokenCount":-1e400}"#;
+    let text =
+        r#"{"candidates":[{"content":{"parts":[{"text":"1e400 \" 1e999"}]},"finishReason":"STOP"}],"usageMetadata":"#;
+    let answer = [text.as_bytes(), usage, b"}"].concat();
+    for (form, bytes) in
+        [(AnswerForm::Plain, answer.clone()), (AnswerForm::Stream, [b"data: ", answer.as_slice(), b"\n\n"].concat())]
+    {
+        let mut meter = Meter::new(Endpoint::StreamGenerateContent, form, false);
+        meter.take(bytes.into());
+        meter.end();
+        let metered = meter.usage();
+        let tokens = Tokens { input: 7, output: 3, ..Tokens::default() };
+        assert_eq!((metered.tokens, metered.complete, metered.is_final), (Some(tokens), true, true), "{form:?}");
+        assert_eq!(metered.text_weight, estimate::weight("1e400 \" 1e999"));
+    }
+}
+
+#[test]
 fn a_model_s_name_is_bounded() {
     let mut meter = Meter::new(Endpoint::ChatCompletions, AnswerForm::Stream, false);
     meter.take(format!("data: {{\"model\":\"{}\"}}\n\n", "m".repeat(257)).into());

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::protocol::json::lenient::{Object, Present, Text};
+use crate::protocol::json::lenient::{Object, Present, Text, read};
 use crate::protocol::meter::Metered;
 
 use super::usage::Usage;
@@ -17,7 +17,8 @@ struct Answer {
 
 /// Reads a plain answer; there is no other.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text) else { return };
+    let mut spare = Vec::new();
+    let Ok(Object(Some(answer))) = read::<Object<Answer>>(text, &mut spare) else { return };
     metered.model(&answer.model);
     metered.has_error |= answer.error.0;
     metered.charged = answer.usage.0.as_ref().and_then(Usage::charged);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::domain::Tokens;
 use crate::protocol::Endpoint;
 use crate::protocol::event::{Event as Sent, Name};
-use crate::protocol::json::lenient::{Object, Present, Text};
+use crate::protocol::json::lenient::{Object, Present, Text, read};
 use crate::protocol::meter::Metered;
 
 use super::usage::Usage;
@@ -41,7 +41,8 @@ impl Reader {
         if data.trim_ascii() == b"[DONE]" {
             return metered.complete();
         }
-        let Ok(Object(Some(event))) = serde_json::from_slice::<Object<Answer>>(data) else { return };
+        let mut spare = Vec::new();
+        let Ok(Object(Some(event))) = read::<Object<Answer>>(data, &mut spare) else { return };
         let kind = event.kind.as_str();
         let (is_error, is_last) = (kind == "error", [".completed", ".done"].iter().any(|end| kind.ends_with(end)));
         event.tell(self.makes, metered);
@@ -87,8 +88,9 @@ pub(crate) fn speech(text: &[u8], metered: &mut Metered) {
 
 /// The answer may be sound or mere text.
 fn document(makes: Makes, text: &[u8], metered: &mut Metered) {
+    let mut spare = Vec::new();
     if text.trim_ascii_start().starts_with(b"{")
-        && let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text)
+        && let Ok(Object(Some(answer))) = read::<Object<Answer>>(text, &mut spare)
     {
         answer.tell(makes, metered);
     }

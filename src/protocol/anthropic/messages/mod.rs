@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::domain::{Advisor, ServiceTier, Tokens};
-use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text, read};
 use crate::protocol::meter::{Metered, OpenCalls};
 
 mod ending; // how a cut stream ends
@@ -42,7 +42,8 @@ enum Kind {
 
 impl Reader {
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
-        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        let mut spare = Vec::new();
+        let Ok(event) = read::<Event>(data, &mut spare) else { return };
         let block = OpenCalls::bit(event.index);
         match event.kind.as_str() {
             "message_start" => {
@@ -116,7 +117,8 @@ impl Frame {
 
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let Ok(Object(Some(message))) = serde_json::from_slice::<Object<Message>>(text) else { return };
+    let mut spare = Vec::new();
+    let Ok(Object(Some(message))) = read::<Object<Message>>(text, &mut spare) else { return };
     metered.model(&message.model);
     metered.has_error |= message.error.0;
     metered.text_weight = message.content.all.0;

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text, read};
 use crate::protocol::meter::{Metered, OpenCalls};
 
 use super::usage::Usage;
@@ -38,7 +38,8 @@ const ID_BYTES_MAX: usize = 128;
 
 impl Reader {
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
-        let Ok(Object(Some(chunk))) = serde_json::from_slice::<Object<Answer>>(data) else { return };
+        let mut spare = Vec::new();
+        let Ok(Object(Some(chunk))) = read::<Object<Answer>>(data, &mut spare) else { return };
         let candidates = &chunk.candidates.all;
         self.calls.open(candidates.calling);
         self.calls.close(candidates.called | candidates.finished);
@@ -54,7 +55,8 @@ impl Reader {
 
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer>>(text) else { return };
+    let mut spare = Vec::new();
+    let Ok(Object(Some(answer))) = read::<Object<Answer>>(text, &mut spare) else { return };
     metered.text_weight = answer.candidates.all.text_weight;
     answer.tell(metered);
     metered.complete();

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::protocol::json::lenient::{self, Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::json::lenient::{self, Count, Each, Gather, Length, Object, Present, Text, read};
 use crate::protocol::json::range_in;
 use crate::protocol::meter::{Metered, OpenCalls, Reading};
 
@@ -58,7 +58,8 @@ impl Reader {
     }
 
     fn parse(&mut self, data: &[u8], metered: &mut Metered) -> Reading {
-        let Ok(chunk) = serde_json::from_slice::<Answer<'_>>(data) else { return Reading::Ordinary };
+        let mut spare = Vec::new();
+        let Ok(chunk) = read::<Answer<'_>>(data, &mut spare) else { return Reading::Ordinary };
         let choices = &chunk.choices.all;
         self.calls.open(choices.calling);
         self.calls.close(choices.finished);
@@ -103,9 +104,11 @@ const ID_BYTES_MAX: usize = 128;
 
 /// Reads a plain answer. Its text is measured only where there are no figures: that takes longer than all the rest.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let Ok(Object(Some(answer))) = serde_json::from_slice::<Object<Answer<'_, IgnoredAny>>>(text) else { return };
+    let mut spare = Vec::new();
+    let Ok(Object(Some(answer))) = read::<Object<Answer<'_, IgnoredAny>>>(text, &mut spare) else { return };
     if !answer.note(metered) {
-        let measured = serde_json::from_slice::<Object<Answer<'_>>>(text);
+        let mut spare = Vec::new();
+        let measured = read::<Object<Answer<'_>>>(text, &mut spare);
         metered.text_weight = measured.map_or(0, |answer| answer.or_default().choices.all.text_weight);
     }
     metered.complete();
@@ -214,7 +217,8 @@ impl<C> Answer<'_, C> {
     fn note(&self, metered: &mut Metered) -> bool {
         metered.model(&self.model);
         metered.has_error |= self.error.0;
-        let usage = self.usage.and_then(|usage| serde_json::from_str::<Object<Usage>>(usage.get()).ok());
+        let mut spare = Vec::new();
+        let usage = self.usage.and_then(|usage| read::<Object<Usage>>(usage.get().as_bytes(), &mut spare).ok());
         let usage = usage.and_then(|Object(usage)| usage);
         metered.charged = usage.as_ref().and_then(Usage::charged).or(metered.charged);
         let tokens = usage.and_then(Usage::generated);

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text};
+use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text, read};
 use crate::protocol::meter::{Metered, OpenCalls};
 
 use super::usage::{self, Usage};
@@ -50,7 +50,8 @@ const ID_BYTES_MAX: usize = 128;
 
 impl Reader {
     pub(crate) fn event(&mut self, data: &[u8], metered: &mut Metered) {
-        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        let mut spare = Vec::new();
+        let Ok(event) = read::<Event>(data, &mut spare) else { return };
         let item = OpenCalls::bit(event.output_index);
         self.frame.has_begun = true;
         self.frame.sequence = event.sequence_number.0.map_or(self.frame.sequence, |number| number + 1);
@@ -94,7 +95,8 @@ impl Reader {
 
 /// Reads a plain answer.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let Ok(Object(Some(response))) = serde_json::from_slice::<Object<Response>>(text) else { return };
+    let mut spare = Vec::new();
+    let Ok(Object(Some(response))) = read::<Object<Response>>(text, &mut spare) else { return };
     metered.text_weight = response.output.all.text_weight;
     metered.has_error |= response.error.0;
     response.note(metered);
