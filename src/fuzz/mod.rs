@@ -10,7 +10,7 @@ mod pieces; // bytes as a network delivers them
 mod credentials; // headers → whose request it is; the text of keys
 mod framing; // the head of a request, and chunks
 mod ask; // the head of a body, and the edits it gets
-mod answer; // server-sent events, and the metering of every dialect's answers
+mod answer; // compressed bodies, server-sent events, and the metering of every dialect's answers
 mod policy; // policies: texts in pieces, and answers as they pass
 mod settings; // the configuration
 mod admin; // the bodies of the admin API
@@ -23,13 +23,14 @@ mod differential; // other languages' parsers
 type Target = fn(&[u8]);
 
 /// Every target; `fuzz/fuzz_targets` and `fuzz/corpus` have one of each name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("key_text", credentials::key_text),
     ("credentials", credentials::headers),
     ("head", framing::head),
     ("chunks", framing::chunks),
     ("ask", ask::ask),
     ("torn_json", ask::torn_json),
+    ("coding", answer::coding),
     ("events", answer::events),
     ("meter", answer::meter),
     ("matcher", policy::matcher),
