@@ -5,6 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+use nix::fcntl::{FallocateFlags, fallocate};
+
 const LOCK_FILE: &str = "lock";
 
 /// A data directory that belongs to this process until the value is dropped.
@@ -60,6 +62,14 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
     }
     Ok(file)
+}
+
+/// Keeps `bytes` of the disk for what will be written to `file` from `at` on. Its length stays, and so does what is there.
+/// Not every file system can.
+pub(super) fn keep_room(file: &File, at: u64, bytes: u64) -> io::Result<()> {
+    let (at, bytes) = (i64::try_from(at), i64::try_from(bytes));
+    let (Ok(at), Ok(bytes)) = (at, bytes) else { return Err(io::ErrorKind::FileTooLarge.into()) };
+    Ok(fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, bytes)?)
 }
 
 impl fmt::Display for DataDirError {

@@ -16,6 +16,7 @@ mod refusals;
 mod upstream_faults;
 mod commands;
 mod crash;
+mod full_disk;
 mod export;
 mod webhook;
 mod keys;

@@ -136,9 +136,12 @@ impl From<OfficeError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        // The particulars name files and are for the operator's log alone.
         log::error!("the admin API could not use its store: {error}");
-        let detail = "the store failed; the gateway's log says why";
+        let detail = match error {
+            StoreError::DiskFull => error.to_string(),
+            // The particulars name files and are for the operator's log alone.
+            _ => "the store failed; the gateway's log says why".into(),
+        };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
     }
 }

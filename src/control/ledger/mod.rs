@@ -261,6 +261,8 @@ impl Writer {
                     if !std::mem::replace(&mut self.is_failing, true) {
                         log::error!("failed to write events, trying again until it succeeds: {error}");
                     }
+                    // Retention may make room on a full disk.
+                    self.tend();
                     if !self.pause(pause) {
                         return false;
                     }

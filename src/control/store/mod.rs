@@ -389,6 +389,8 @@ pub enum StoreError {
     NameTaken,
     /// The database was made by a newer version of this program.
     Newer { found: i64, known: i64 },
+    /// Nothing can be added, because the disk is full; what is there can still be changed.
+    DiskFull,
     /// The database, its disk or its thread failed.
     Failed(Box<dyn Error + Send + Sync>),
 }
@@ -514,6 +516,10 @@ impl fmt::Display for StoreError {
             Self::Newer { found, known } => write!(
                 f,
                 "it was made by a newer version of this program (schema {found}, this program knows up to {known})"
+            ),
+            Self::DiskFull => f.write_str(
+                "the disk is full: make room for new things; what is left is for revocations and other changes of what \
+                 there is",
             ),
             Self::Failed(error) => error.fmt(f),
         }

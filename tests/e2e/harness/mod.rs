@@ -13,7 +13,7 @@ mod scripted;
 pub use chaos::{Chaos, Wrong};
 pub use client::{Answer, Ask};
 pub use dice::Dice;
-pub use process::{Gateway, Kt, command, get};
+pub use process::{Gateway, Kt, command, get, namespace};
 pub use scripted::{Scripted, answer};
 
 use std::path::Path;
@@ -37,6 +37,8 @@ pub struct World {
     /// Texts that no sink may show.
     secrets: Vec<String>,
     folder: TempDir,
+    /// Whether the data directory is on a disk that only the gateway sees.
+    has_disk: bool,
 }
 
 /// What a scenario changes about the world before it starts.
@@ -51,6 +53,8 @@ pub struct Setup {
     pub more: String,
     /// Added to the gateway's environment.
     pub environment: Vec<(&'static str, std::path::PathBuf)>,
+    /// The size of a disk for the data directory alone; see [`namespace`].
+    pub disk_mib: Option<u32>,
 }
 
 impl World {
@@ -66,6 +70,7 @@ impl World {
             admin: ANYWHERE.into(),
             more: String::new(),
             environment: Vec::new(),
+            disk_mib: None,
         };
         change(&mut setup);
         let mock = MockProvider::start(setup.mock).await.unwrap();
@@ -75,13 +80,21 @@ impl World {
         let listen = format!("listen: {{edge: {}, admin: {}, metrics: {ANYWHERE}}}", setup.edge, setup.admin);
         let limits = if setup.more.contains("limits:") { "" } else { LIMITS };
         std::fs::write(&config, format!("{HEAD}{listen}\n{limits}{providers}\n{}\n", setup.more)).unwrap();
-        let gateway = Gateway::start_in(&setup.environment, &config, &folder.path().join("data")).await;
+        let data_dir = folder.path().join("data");
+        let gateway = match setup.disk_mib {
+            Some(mib) => Gateway::start_on_disk(mib, &setup.environment, &config, &data_dir).await,
+            None => Gateway::start_in(&setup.environment, &config, &data_dir).await,
+        };
         let secrets = vec![OPENAI_CANARY.into(), ANTHROPIC_CANARY.into(), GEMINI_CANARY.into()];
-        Self { mock, gateway, is_large: false, secrets, folder }
+        Self { mock, gateway, is_large: false, secrets, folder, has_disk: setup.disk_mib.is_some() }
     }
 
     pub fn data_dir(&self) -> std::path::PathBuf {
-        self.folder.path().join("data")
+        let path = self.folder.path().join("data");
+        match path.strip_prefix("/") {
+            Ok(path) if self.has_disk => self.gateway.root().join(path),
+            _ => path,
+        }
     }
 
     pub fn config(&self) -> std::path::PathBuf {

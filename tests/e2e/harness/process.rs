@@ -26,7 +26,27 @@ impl Gateway {
     }
 
     pub async fn start_in(environment: &[(&str, PathBuf)], config: &Path, data_dir: &Path) -> Self {
-        let mut child = command(&["gateway", "run"], data_dir)
+        Self::run(command(&["gateway", "run"], data_dir), environment, config).await
+    }
+
+    /// The same, with the data directory on a disk of its own that nobody else sees: [`Gateway::root`] has it.
+    pub async fn start_on_disk(mib: u32, environment: &[(&str, PathBuf)], config: &Path, data_dir: &Path) -> Self {
+        let own = command(&["gateway", "run"], data_dir);
+        let mount = format!("mount -t tmpfs -o size={mib}m,mode=700 none \"$KEEPTRUSTS_DATA_DIR\" && exec \"$@\"");
+        let mut command = namespace();
+        command.args(["sh", "-c", &mount, "sh"]).arg(own.get_program()).args(own.get_args());
+        command.env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        std::fs::create_dir(data_dir).unwrap();
+        Self::run(command, environment, config).await
+    }
+
+    /// The root directory as the process sees it.
+    pub fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.child.id()).into()
+    }
+
+    async fn run(mut command: Command, environment: &[(&str, PathBuf)], config: &Path) -> Self {
+        let mut child = command
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .arg("--config")
             .arg(config)
@@ -130,6 +150,15 @@ impl Kt {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.0.stdout).unwrap()
     }
+}
+
+/// Runs what follows where it can mount things that nobody else sees.
+pub fn namespace() -> Command {
+    use std::os::unix::fs::MetadataExt;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|myself| myself.uid() == 0);
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user"].iter().filter(|_| !is_root)).arg("--mount");
+    command
 }
 
 /// `kt` with nothing of this process's environment that could decide anything.

@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
@@ -204,4 +204,54 @@ async fn what_is_open_at_the_end_is_known_from_the_last_segment() {
     }
     let open: Vec<i64> = (1..=100).filter(|seq| seq % 10 > 1).collect();
     assert_eq!(open_with(&dir, small(9)).open_requests(), open);
+}
+
+#[tokio::test]
+async fn a_group_whose_sync_fails_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir);
+    append(&log, &mut [event(1), event(2)]);
+    let [file] = &files(&dir)[..] else { panic!() };
+    let before = fs::read(file).unwrap();
+    let next = group(2, &mut [event(3), event(4)]);
+    log.writer.lock().sync_data = |_| Err(io::Error::from_raw_os_error(5));
+    for _ in 0..3 {
+        assert!(log.append(&next, Wait::Disk).is_err());
+        // What may not be on disk is on record for nobody.
+        assert_eq!(log.tip(), 2);
+        assert_eq!(log.events(everything()).await.unwrap().events.len(), 2);
+    }
+    // The kernel may have dropped what it could not write: only what is written again is written.
+    OpenOptions::new().write(true).open(file).unwrap().set_len(before.len() as u64 + 7).unwrap();
+    log.writer.lock().sync_data = std::fs::File::sync_data;
+    log.append(&next, Wait::Disk).unwrap();
+    assert_eq!((log.tip(), log.events(everything()).await.unwrap().events.len()), (4, 4));
+    assert_eq!(log.verify().await.unwrap().faults, []);
+    drop(log);
+    assert_eq!(open(&dir).tip(), 4);
+}
+
+#[tokio::test]
+async fn retention_goes_on_while_writes_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open_with(&dir, small(9));
+    for first in [0, 10, 20] {
+        append(&log, &mut (first..first + 10).map(event).collect::<Vec<_>>());
+    }
+    let next = group(30, &mut [event(31)]);
+    log.writer.lock().sync_data = |_| Err(io::Error::from_raw_os_error(28));
+    assert!(log.append(&next, Wait::Disk).is_err());
+    // Half a group stands in the file; the segment must end without it.
+    let kept = Retention { age: None, bytes_max: Some(16 * 700) };
+    assert!(log.tend(Timestamp::from_micros(50), kept).unwrap() >= 10);
+    log.writer.lock().sync_data = std::fs::File::sync_data;
+    log.append(&next, Wait::Disk).unwrap();
+    assert_eq!(log.verify().await.unwrap().faults, []);
+    drop(log);
+    let log = open(&dir);
+    assert_eq!((log.tip(), log.verify().await.unwrap().faults), (31, vec![]));
+}
+
+fn everything() -> EventQuery {
+    EventQuery { filter: EventFilter::default(), order: EventOrder::OldestFirst { after: 0 }, limit: 100 }
 }

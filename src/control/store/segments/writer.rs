@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalog::Retention;
+use crate::control::data_dir::keep_room;
 use crate::control::store::{Group, Part, Wait};
 use crate::domain::Timestamp;
 
@@ -20,6 +21,10 @@ use super::sync::Syncer;
 
 /// How long an event that nobody waits for may be without being on disk.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
+/// The next segment while it is being begun.
+const UNFINISHED_FILE: &str = "next.new";
+/// How much of the disk is kept for its header: with it, retention can make room on a full one.
+const UNFINISHED_BYTES: u64 = 256 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -37,6 +42,10 @@ pub(super) struct Writer {
     synced_at: Instant,
     /// Whether there may be more in the file than `bytes`: the rest of a write that failed.
     is_torn: bool,
+    /// Whether room is kept for the next header, where the file system can.
+    is_ready: bool,
+    /// How a group that is awaited gets onto the disk.
+    pub(super) sync_data: fn(&File) -> io::Result<()>,
     /// The lines of the group in hand.
     lines: Vec<u8>,
     /// How many events retention removed since somebody asked.
@@ -62,9 +71,8 @@ impl Writer {
         head_file.write(present)?;
         let syncer = Syncer::start(head_file)?;
         let synced_at = Instant::now();
-        let folder = folder.into();
         Ok(Self {
-            folder,
+            folder: folder.into(),
             limits,
             file: Arc::new(file),
             segments,
@@ -74,6 +82,8 @@ impl Writer {
             head: Some(present),
             synced_at,
             is_torn: false,
+            is_ready: make_ready(folder).is_ok(),
+            sync_data: File::sync_data,
             lines: Vec::new(),
             removed: 0,
         })
@@ -148,16 +158,22 @@ impl Writer {
     }
 
     fn write(&mut self, wait: Wait) -> io::Result<()> {
+        self.mend()?;
+        self.is_torn = true;
+        self.file.write_all_at(&self.lines, self.bytes)?;
+        if wait == Wait::Disk {
+            (self.sync_data)(&self.file)?;
+        }
+        self.is_torn = false;
+        Ok(())
+    }
+
+    /// Takes the rest of a write that failed out of the file.
+    fn mend(&mut self) -> io::Result<()> {
         if self.is_torn {
             self.file.set_len(self.bytes)?;
             self.is_torn = false;
         }
-        self.is_torn = true;
-        self.file.write_all_at(&self.lines, self.bytes)?;
-        if wait == Wait::Disk {
-            self.file.sync_data()?;
-        }
-        self.is_torn = false;
         Ok(())
     }
 
@@ -180,6 +196,10 @@ impl Writer {
         if is_due {
             self.rotate(now)?;
         }
+        if !self.is_ready {
+            // Tried again until the disk has room for it.
+            self.is_ready = make_ready(&self.folder).is_ok();
+        }
         Ok(is_due)
     }
 
@@ -199,6 +219,7 @@ impl Writer {
 
     /// Ends the present segment and begins the next one, which says what retention removes; then removes it.
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
+        self.mend()?;
         self.sync()?;
         let through = self.expired(now);
         let present = self.segments.last().filter(|last| self.bytes <= last.events_at).cloned();
@@ -226,6 +247,7 @@ impl Writer {
         if removed > 0 {
             log::info!("events up to {through} have been removed from the log by its retention ({removed} segments)");
         }
+        self.is_ready = make_ready(&self.folder).is_ok();
         Ok(())
     }
 
@@ -257,14 +279,29 @@ fn begin(folder: &Path, end: &mut End, pruned_through: i64, now: Timestamp) -> i
     let header = Header::new(end.tip + 1, now, end.newest, end.chain, pruned_through, open);
     let (line, chain) = header.seal()?;
     let path = Segment::path(folder, header.first_seq);
+    let bytes = line.len() as u64;
     // Under another name until it is whole: a crash leaves no segment without a header.
-    let unfinished = path.with_extension("new");
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let file = unfinished(folder)?;
     file.write_all_at(&line, 0)?;
+    // What an attempt before left behind.
+    file.set_len(bytes)?;
     file.sync_data()?;
-    fs::rename(&unfinished, &path)?;
+    fs::rename(folder.join(UNFINISHED_FILE), &path)?;
     File::open(folder)?.sync_all()?;
     end.chain = chain;
-    let bytes = line.len() as u64;
     Ok((file, Segment::new(path, header, bytes, bytes)))
+}
+
+/// Keeps room for the header of the next segment.
+fn make_ready(folder: &Path) -> io::Result<()> {
+    match keep_room(&unfinished(folder)?, 0, UNFINISHED_BYTES) {
+        // Then a full disk is for the operator to empty.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        done => done,
+    }
+}
+
+fn unfinished(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).open(folder.join(UNFINISHED_FILE))
 }

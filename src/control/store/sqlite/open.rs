@@ -1,6 +1,6 @@
 //! Opening the databases: private files, what SQLite is told, and the schema.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -25,6 +25,11 @@ pub(super) fn keys(data_dir: &Path) -> Result<Connection, StoreError> {
     let mut db = writable(&data_dir.join(KEYS_FILE), "FULL")?;
     migrate(&mut db, &KEYS_SCHEMA)?;
     Ok(db)
+}
+
+/// Where SQLite writes changes of `keeptrusts.db` first.
+pub(super) fn keys_log(data_dir: &Path) -> PathBuf {
+    data_dir.join(KEYS_FILE).with_extension("db-wal")
 }
 
 /// `usage.db`, for reading and writing.

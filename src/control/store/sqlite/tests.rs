@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,6 +138,18 @@ async fn a_store_of_the_first_version_is_brought_up_to_date() {
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM audit"), 1);
     assert_eq!(count("SELECT count(*) FROM pragma_foreign_key_check"), 0);
+}
+
+#[tokio::test]
+async fn room_is_kept_behind_the_log_of_changes() {
+    let (dir, store) = conformance::sqlite();
+    for number in 1..=200 {
+        store.create_key(key("k", number), audit("key.create")).await.unwrap();
+        let revocation = Revocation { time: Timestamp::from_micros(1), reason: None };
+        store.revoke_key(&format!("ak_k{number}"), revocation, audit("key.revoke")).await.unwrap();
+        let log = fs::metadata(dir.path().join("keeptrusts.db-wal")).unwrap();
+        assert!(log.blocks() * 512 >= log.len() + 8 * 1024 * 1024, "{log:?}");
+    }
 }
 
 #[tokio::test]
