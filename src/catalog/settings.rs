@@ -15,6 +15,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// What a large body must keep up with, in bytes per second, to be given more than `timeouts.body`.
     pub body_rate_min: usize,
+    /// What a client must keep up with, in bytes per second, to be given more than `timeouts.write` for its answer.
+    pub answer_rate_min: usize,
     /// Connections to providers that are kept for the next request, in all.
     pub upstream_connections_kept: usize,
     pub door: Doorway,
@@ -121,7 +123,7 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// How long it may be silent between two pieces of its answer.
     pub idle: Duration,
-    /// For one piece of the answer to be taken by the client.
+    /// How long what is sent of an answer may wait for its client, in all.
     pub write: Duration,
     /// How long a client's connection is kept between two requests.
     pub keepalive: Duration,
@@ -135,6 +137,7 @@ impl Default for Settings {
             body_bytes_max: 32 * 1024 * 1024,
             upstream_connections_kept: 1024,
             body_rate_min: 32 * 1024,
+            answer_rate_min: 1024,
             door: Doorway::default(),
             overload: Overload { requests_max: 20_000, memory_bytes_max: None },
             access: Access::default(),

@@ -252,7 +252,7 @@ fn allowed<T>(
 fn path_limits(section: &Section<'_>) -> Settings {
     let default = Settings::default();
     let body_bytes_max = section.optional("body_bytes_max", size(1024..=1024 * 1024 * 1024));
-    let body_rate_min = section.optional("body_rate_min", size(1..=1024 * 1024 * 1024));
+    let rate = |name| section.optional(name, size(1..=1024 * 1024 * 1024)).map(|size| size.value);
     let kept = section.optional("upstream_connections_kept", count(1..=65_536));
     let repeats = section.optional("repeats", repeats);
     let cut_streams = section.optional("cut_streams", choice(&[("true", true), ("false", false)]));
@@ -261,7 +261,8 @@ fn path_limits(section: &Section<'_>) -> Settings {
         repeats: repeats.map_or(default.repeats, |times| times.value),
         body_bytes_max: body_bytes_max.map_or(default.body_bytes_max, |size| size.value),
         upstream_connections_kept: kept.map_or(default.upstream_connections_kept, |count| count.value),
-        body_rate_min: body_rate_min.map_or(default.body_rate_min, |size| size.value),
+        body_rate_min: rate("body_rate_min").unwrap_or(default.body_rate_min),
+        answer_rate_min: rate("answer_rate_min").unwrap_or(default.answer_rate_min),
         door: doorway(section),
         overload: overload(section),
         ..default

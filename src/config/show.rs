@@ -99,6 +99,7 @@ impl Config {
         writeln!(out, "  body_bytes_max: {}", show_size(self.settings.body_bytes_max))?;
         writeln!(out, "  upstream_connections_kept: {}", self.settings.upstream_connections_kept)?;
         writeln!(out, "  body_rate_min: {}", show_size(self.settings.body_rate_min))?;
+        writeln!(out, "  answer_rate_min: {}", show_size(self.settings.answer_rate_min))?;
         writeln!(out, "  requests_max: {}", self.settings.overload.requests_max)?;
         match self.settings.overload.memory_bytes_max {
             Some(bytes) => writeln!(out, "  memory_bytes_max: {}", show_size(bytes))?,

@@ -11,10 +11,10 @@ use crate::domain::{Ended, Verdict};
 use crate::protocol::error::{self, ErrorFacts};
 
 use super::cut;
-use super::door::SilentProvider;
+use super::door::{SilentProvider, SlowReader};
 use super::journey::{Journey, Stage};
 use super::refusal::Refusal;
-use super::relay::{Answer, Commitment, UNDECODABLE, UPSTREAM_STATUS};
+use super::relay::{Answer, Commitment, SLOW_READER, UNDECODABLE, UPSTREAM_STATUS};
 use super::report::{CLIENT_CLOSED_STATUS, Receipt};
 use super::respond;
 use super::route::Plan;
@@ -94,8 +94,11 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
             };
             admission.into_book().close(receipt);
         }
-        Stage::Relaying(commitment, plan) => {
+        Stage::Relaying(mut commitment, plan) => {
             let ended = ended(&commitment.answer, error);
+            if ended == Ended::ClientClosed && error.is_some_and(has_cause::<SlowReader>) {
+                commitment.answer.fail(SLOW_READER);
+            }
             remember(&commitment, &plan, ended);
             drop(plan);
             commitment.settle(ended);
@@ -123,17 +126,17 @@ fn remember(commitment: &Commitment, plan: &Plan, ended: Ended) {
 /// could not be flushed; of a provider's connection it always says.
 pub fn is_the_clients(error: &Error) -> bool {
     match error.esource() {
-        _ if is_silence(error) => false,
+        _ if has_cause::<SilentProvider>(error) => false,
         ErrorSource::Downstream => true,
         ErrorSource::Unset => matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout),
         _ => false,
     }
 }
 
-/// Whether it is the provider's silence that ended it, which is noticed on the client's side.
-fn is_silence(error: &Error) -> bool {
+/// Whether the client's connection ended it for this reason: the provider's silence is noticed there as well.
+fn has_cause<Cause: std::error::Error + 'static>(error: &Error) -> bool {
     let cause = error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.is_some_and(|cause| cause.is::<SilentProvider>())
+    cause.is_some_and(|cause| cause.is::<Cause>())
 }
 
 /// An error as the log may show it: what happened, and what the operating system or TLS says to it. Pingora's own
@@ -184,7 +187,7 @@ fn refusal(error: &Error) -> Refusal {
 fn failure_kind(error: &Error) -> &'static str {
     use ErrorType::*;
     match error.etype() {
-        _ if is_silence(error) => "timeout",
+        _ if has_cause::<SilentProvider>(error) => "timeout",
         ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout => "timeout",
         ConnectRefused | ConnectNoRoute | ConnectError | BindError | SocketError | ConnectProxyFailure => "connect",
         TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup | HandshakeError => "tls",

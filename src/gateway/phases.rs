@@ -82,7 +82,10 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, journey: &mut Journey) -> Result<()> {
-        session.set_write_timeout(Some(journey.settings.timeouts.write));
+        // A connection of HTTP/1 times this itself; one of HTTP/2 knows nothing of its streams.
+        if session.is_http2() {
+            session.set_write_timeout(Some(journey.settings.timeouts.write));
+        }
         Ok(())
     }
 

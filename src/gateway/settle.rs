@@ -2,7 +2,7 @@
 
 use crate::domain::{Advisor, Cost, Ended, ModelPrice, NanoUsd, Spending, Usage, UsageSource, Verdict};
 
-use super::relay::Answer;
+use super::relay::{Answer, SLOW_READER};
 use super::report::{self, Book, CLIENT_CLOSED_STATUS, Receipt};
 
 /// Prices what the answer used.
@@ -73,6 +73,7 @@ fn verdict(ended: Ended, answer: &Answer) -> Verdict {
 fn reason(answer: &Answer, ended: Ended) -> Option<&'static str> {
     match ended {
         Ended::Complete => None,
+        Ended::ClientClosed if answer.failure() == Some(SLOW_READER) => Some(SLOW_READER),
         Ended::UpstreamFailed => Some(answer.failure().unwrap_or("upstream_failed")),
         Ended::Revoked | Ended::Budget => answer.cut_by().map(|cause| cause.refusal().row().code),
         Ended::Policy => Some("policy_blocked"),

@@ -367,7 +367,13 @@ impl Metrics {
             route.first_token[stream].observe(first_token.as_secs_f64());
         }
         self.usage_records.with_label_values(&[closing.usage.source.label()]).inc();
-        if let (Ended::Revoked | Ended::Budget | Ended::Policy, Some(reason)) = (closing.ended, closing.reason) {
+        let is_cut = match closing.ended {
+            Ended::Revoked | Ended::Budget | Ended::Policy => true,
+            // The gateway closed, because its client did not read.
+            Ended::ClientClosed => closing.reason != Some(Ended::ClientClosed.label()),
+            _ => false,
+        };
+        if let Some(reason) = closing.reason.filter(|_| is_cut) {
             self.streams_cut.with_label_values(&[reason]).inc();
         }
         if let (Verdict::Error, Some(kind)) = (closing.verdict, closing.reason) {

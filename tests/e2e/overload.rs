@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
 use crate::harness::{World, chat_body, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,4 +102,68 @@ async fn a_large_body_may_take_as_long_as_it_keeps_up() {
         let length = stream.read(&mut answer).unwrap();
         assert!(String::from_utf8_lossy(&answer[..length]).contains(status), "{piece_bytes}: {answer:?}");
     }
+}
+
+/// A client for whose answers the system keeps as little as it can.
+async fn ask_for_a_stream(world: &World, key: &str) -> tokio::net::TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(world.gateway.edge).await.unwrap();
+    let body = chat_body("gpt-4o-mini", true).to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: kt\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all([head, body].concat().as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hardly_reads_has_one_deadline_for_all_of_its_answer() {
+    let change = |setup: &mut crate::harness::Setup| {
+        setup.more = "limits: {answer_rate_min: 64KiB}\ntimeouts: {write: 2s}".into();
+        setup.mock.tokens = 60_000;
+    };
+    let mut world = World::with(change).await;
+    let key = world.key("jane");
+    let mut slow = ask_for_a_stream(&world, &key).await;
+    let begun = Instant::now();
+    let mut piece = [0; 512];
+    // Each read lets the gateway write again.
+    let took = loop {
+        let _ = slow.read(&mut piece).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if begun.elapsed() > Duration::from_secs(1) && world.metric("keeptrusts_requests_active") == 0.0 {
+            break begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is still being waited for");
+    };
+    assert!((Duration::from_millis(1900)..Duration::from_millis(4000)).contains(&took), "{took:?}");
+    let output = world.events_after(2).await.pop().unwrap();
+    assert_eq!((&output["ended"], &output["reason"]), (&"client_closed".into(), &"slow_reader".into()), "{output}");
+    assert_eq!(world.metric("keeptrusts_streams_cut_total{reason=\"slow_reader\"}"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_keeps_up_is_served_however_long_its_answer_takes() {
+    let change = |setup: &mut crate::harness::Setup| {
+        setup.more = "limits: {answer_rate_min: 20KiB}\ntimeouts: {write: 700ms}".into();
+        setup.mock.tokens = 40_000;
+    };
+    let mut world = World::with(change).await;
+    let key = world.key("jane");
+    let mut steady = ask_for_a_stream(&world, &key).await;
+    let (begun, mut heard) = (Instant::now(), Vec::new());
+    let mut piece = [0; 4096];
+    while begun.elapsed() < Duration::from_secs(4) {
+        let length = steady.read(&mut piece).await.unwrap();
+        heard.extend_from_slice(&piece[..length]);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let waited = world.metric("keeptrusts_requests_active");
+    steady.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(waited, 1.0, "the answer is long enough to be waited for");
+    assert!(String::from_utf8_lossy(&heard).contains("data: [DONE]"), "{} bytes", heard.len());
+    assert_eq!(world.events_after(2).await[1]["ended"], "complete");
 }

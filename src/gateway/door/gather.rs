@@ -56,12 +56,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::super::line::Line;
+    use super::super::patience::Pace;
     use super::*;
+
+    const PACE: Pace = Pace { patience: Duration::from_secs(60), rate_min: 1024 };
 
     #[tokio::test]
     async fn head_and_body_of_a_short_answer_go_out_together() {
         let (mut client, stream) = duplex(64 * 1024);
-        let mut line = Line::new(Box::new(stream));
+        let mut line = Line::new(Box::new(stream), PACE);
         let mut room = [0; 64];
         line.write_all(b"head,").await.unwrap();
         line.write_all(b"body").await.unwrap();
@@ -74,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_of_an_answer_that_broke_off_goes_out() {
         let (mut client, stream) = duplex(64 * 1024);
-        let mut line = Line::new(Box::new(stream));
+        let mut line = Line::new(Box::new(stream), PACE);
         line.write_all(b"head, and half a bo").await.unwrap();
         drop(line);
         let mut seen = Vec::new();
@@ -85,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_gathered_has_a_limit_and_keeps_its_order() {
         let (mut client, stream) = duplex(1024);
-        let mut line = Line::new(Box::new(stream));
+        let mut line = Line::new(Box::new(stream), PACE);
         let long: Vec<u8> = (0..4 * BYTES_MAX).map(|place| place as u8).collect();
         let expected = [&b"head"[..], &long, b"tail"].concat();
         let reads = tokio::spawn(async move {

@@ -23,6 +23,7 @@ use tokio::time::{Sleep, sleep};
 use crate::protocol::framing::{BodyFraming, ChunkFault, Chunks, Fault, Head, HeadLimits, HeadScan};
 
 use super::gather::Gathered;
+use super::patience::{Pace, Patience};
 use super::silence::{Alarm, Silence};
 
 /// What is read at once. Most requests' heads fit, with the beginning of the body.
@@ -47,6 +48,7 @@ pub struct Line {
     silence: Silence,
     alarm: Alarm,
     gathered: Gathered,
+    patience: Patience,
 }
 
 /// A connection that is closed while its client is still sending.
@@ -87,7 +89,7 @@ pub enum NoHead {
 pub struct BrokenChunks;
 
 impl Line {
-    pub fn new(stream: Stream) -> Self {
+    pub fn new(stream: Stream, pace: Pace) -> Self {
         Self {
             stream,
             ahead: BytesMut::new(),
@@ -97,12 +99,18 @@ impl Line {
             silence: Silence::new(),
             alarm: Alarm::default(),
             gathered: Gathered::default(),
+            patience: Patience::new(pace),
         }
     }
 
     /// Where the request under way says how long its provider may be silent.
     pub fn silence(&self) -> Silence {
         self.silence.clone()
+    }
+
+    /// How much patience there is with the client while it takes its next answer.
+    pub fn bear(&mut self, pace: Pace) {
+        self.patience.renew(pace);
     }
 
     /// Waits for the first byte of a request. It may be here already.
@@ -301,14 +309,18 @@ impl AsyncRead for Line {
 
 impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, gathered, .. } = self.get_mut();
-        gathered.poll_write(stream, cx, bytes)
+        let Self { stream, gathered, patience, .. } = self.get_mut();
+        let written = gathered.poll_write(stream, cx, bytes);
+        patience.poll(stream, written, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, gathered, .. } = self.get_mut();
-        ready!(gathered.poll_send(stream, cx))?;
-        Pin::new(stream).poll_flush(cx)
+        let Self { stream, gathered, patience, .. } = self.get_mut();
+        let flushed = match gathered.poll_send(stream, cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut *stream).poll_flush(cx),
+            unsent => unsent,
+        };
+        patience.poll(stream, flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -35,13 +35,16 @@ mod greet; // TLS, where the edge has an identity
 mod line; // a connection that gives Pingora one request at a time
 mod gather; // what goes out on it, as few packets
 mod silence; // how long a provider may be silent
+mod patience; // how long what is written waits for its client
 mod caps; // how many connections there may be
 
 pub use line::{BrokenChunks, Line};
+pub use patience::SlowReader;
 pub use silence::{Silence, SilentProvider};
 
 use caps::{Caps, Full};
 use line::NoHead;
+use patience::Pace;
 
 /// How long the last answer on a connection that is refused may take to be sent.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -111,8 +114,9 @@ impl Door {
         shutdown: &ShutdownWatch,
     ) -> Result<(), Option<(Refusal, Dialect)>> {
         // The settings that hold when the wait begins.
-        let (Timeouts { header, keepalive, .. }, limits) = self.settings();
+        let (Timeouts { header, keepalive, .. }, limits, pace) = self.settings();
         let patience = if first { header } else { keepalive };
+        line.bear(pace);
         let mut shutdown = shutdown.clone();
         let mut scan = HeadScan::default();
         let head = async {
@@ -143,9 +147,10 @@ impl Door {
         Err(Some((refusal, dialect(&scan, line.seen()))))
     }
 
-    fn settings(&self) -> (Timeouts, Doorway) {
-        let catalog = self.catalog.load();
-        (catalog.settings.timeouts, catalog.settings.door)
+    fn settings(&self) -> (Timeouts, Doorway, Pace) {
+        let settings = &self.catalog.load().settings;
+        let pace = Pace { patience: settings.timeouts.write, rate_min: settings.answer_rate_min };
+        (settings.timeouts, settings.door, pace)
     }
 
     /// Refuses what no journey has begun for: nobody can be charged with it, so it is counted and not recorded.
@@ -176,7 +181,7 @@ impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let address = address(&stream);
         let metrics = self.journal.metrics();
-        let (Timeouts { header, .. }, limits) = self.settings();
+        let (Timeouts { header, .. }, limits, pace) = self.settings();
         let place = match self.caps.enter(address, limits.connections_max, limits.connections_per_address_max) {
             Ok(place) => place,
             Err(full) => {
@@ -195,14 +200,14 @@ impl ServerApp for Door {
         metrics.connections(self.caps.count());
         match greet::greet(&self.identity, stream, header).await {
             Some(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
-                let mut line = Box::new(Line::new(stream));
+                let mut line = Box::new(Line::new(stream, pace));
                 // Pingora would wait for it for ever, and log each that is none. What comes behind it has as long as
                 // a connection may be idle.
                 if let Ok(Ok(())) = timeout(header, line.preface()).await {
                     self.proxy.process_new(line, shutdown).await;
                 }
             }
-            Some(stream) => self.serve(Box::new(Line::new(stream)), shutdown).await,
+            Some(stream) => self.serve(Box::new(Line::new(stream, pace)), shutdown).await,
             None => {}
         }
         drop(place);

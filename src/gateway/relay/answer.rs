@@ -19,6 +19,8 @@ use super::guarded::Guarded;
 
 /// How events name the failure of a provider that answered, with a status of 5xx.
 pub const UPSTREAM_STATUS: &str = "upstream_status";
+/// How events name what became of an answer whose client did not take it.
+pub const SLOW_READER: &str = "slow_reader";
 
 /// What has been seen of an answer so far.
 pub struct Answer {

@@ -25,7 +25,7 @@ use super::settle::{settle, so_far};
 mod answer; // the provider's answer as it passes: metered, and remembered for the books
 mod guarded; // an answer that policies look at: what of it goes on, and when
 
-pub use answer::{Answer, UPSTREAM_STATUS};
+pub use answer::{Answer, SLOW_READER, UPSTREAM_STATUS};
 
 /// How much of a stream passes until budgets are asked again whether there is room for it.
 const COVERED_EVERY_BYTES: u64 = 512;
