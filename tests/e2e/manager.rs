@@ -74,9 +74,16 @@ impl Manager {
     }
 }
 
+/// How often the gateway is replaced.
+const UPGRADES: usize = 20;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn restarts_lose_no_request_while_the_socket_is_held() {
-    let mut world = World::with(|setup| setup.mock.interval = Duration::from_millis(5)).await;
+async fn upgrades_lose_no_request_and_cut_no_stream_while_the_socket_is_held() {
+    let mut world = World::with(|setup| {
+        setup.mock.interval = Duration::from_millis(5);
+        setup.mock.tokens = 60;
+    })
+    .await;
     let key = world.key("jane");
     world.gateway.stop();
     let manager = Manager::new();
@@ -84,23 +91,26 @@ async fn restarts_lose_no_request_while_the_socket_is_held() {
     manager.hears("READY=1");
     manager.hears("WATCHDOG=1");
     let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..4)
+    // Half of them have a stream of a third of a second, so that some run whenever a process has to end.
+    let clients: Vec<_> = (0..8)
         .map(|client| {
             let ask = Ask::new(manager.address(), "POST", "/v1/chat/completions").key(&key);
-            let (stop, ask) = (stop.clone(), ask.json(&chat_body("gpt-4o-mini", client % 2 == 0)));
+            let is_stream = client % 2 == 0;
+            let (stop, ask) = (stop.clone(), ask.json(&chat_body("gpt-4o-mini", is_stream)));
             tokio::spawn(async move {
                 let mut answered = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let answer = ask.clone().send().await;
                     assert!(answer.status == 200 && answer.whole, "{}: {}", answer.status, answer.text());
+                    assert_eq!(answer.text().ends_with("data: [DONE]\n\n"), is_stream, "{}", answer.text());
                     answered += 1;
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 answered
             })
         })
         .collect();
-    for _ in 0..5 {
+    for _ in 0..UPGRADES {
         tokio::time::sleep(Duration::from_millis(100)).await;
         gateway = tokio::task::block_in_place(|| {
             manager.stop(gateway);
@@ -114,8 +124,14 @@ async fn restarts_lose_no_request_while_the_socket_is_held() {
     for client in clients {
         answered += client.await.unwrap();
     }
-    assert!(answered >= 20, "{answered}");
+    assert!(answered >= 8 * UPGRADES, "{answered}");
+    println!("{answered} requests were answered during {UPGRADES} upgrades");
     let events = world.events_after(2 * answered).await;
     assert_eq!(events.len(), 2 * answered, "every request has its two events, whichever process wrote them");
+    let ends: Vec<_> = events.iter().filter(|event| event["phase"] == "OUTPUT").collect();
+    assert!(ends.iter().all(|end| end["ended"] == "complete" && end["usage"]["source"] == "provider"));
+    let cost: u64 = ends.iter().map(|end| end["cost_nano_usd"].as_u64().unwrap()).sum();
+    let usage = world.kt(&["usage", "--json"]).succeeded().json();
+    assert_eq!(usage["total"]["cost_nano_usd"], cost, "what all processes served is in the sums: {usage}");
     tokio::task::block_in_place(|| manager.stop(gateway));
 }
