@@ -27,7 +27,7 @@ use crate::config::{Config, Listen, Listeners};
 use crate::control;
 use crate::control::{Control, Ledger, OpenError};
 use crate::domain::KeyText;
-use crate::gateway::{Door, Gateway, Pressure, UnderWay};
+use crate::gateway::{Connections, Door, Gateway, Pressure, UnderWay};
 use crate::journal::{Journal, Metrics};
 use crate::listen::{self, CurrentIdentity, Gate};
 use crate::telemetry::{Health, scrape_routes};
@@ -48,6 +48,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const OFFICE_THREADS: usize = 2;
 /// How often a stopping gateway looks whether its last request has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How long connections may go on when no request is running any more: the door's last call, and a little.
+const FAREWELL: Duration = Duration::from_millis(300);
 /// How long requests that are cut off may take to be dropped.
 const EDGE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the office may take to end what it is doing.
@@ -66,6 +68,7 @@ pub struct App {
     health: Arc<Health>,
     stop_edge: watch::Sender<bool>,
     under_way: UnderWay,
+    connections: Arc<Connections>,
     catalog: Arc<CurrentCatalog>,
     edge: Runtime,
     metrics: Desk,
@@ -150,12 +153,14 @@ impl App {
         let gateway = Gateway::new(catalog.clone(), journal, pepper, pressure);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
-        serve_edge(&edge, Door::new(gateway, identities.edge), sockets.edge, &listen, stopped);
+        let door = Door::new(gateway, identities.edge);
+        let connections = door.connections();
+        serve_edge(&edge, door, sockets.edge, &listen, stopped);
 
         office.spawn(manager::keep_watchdog_quiet(edge.handle().clone()));
         manager::ready();
         info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
-        Ok(Self { listen, health, stop_edge, under_way, catalog, edge, metrics, ledger, admin, office })
+        Ok(Self { listen, health, stop_edge, under_way, connections, catalog, edge, metrics, ledger, admin, office })
     }
 
     /// Waits until the process is asked to end: SIGTERM or SIGINT.
@@ -174,7 +179,7 @@ impl App {
         manager::stopping();
         self.stop_edge.send_replace(true);
         let drain = self.catalog.load().settings.timeouts.drain;
-        let left = self.office.block_on(drained(&self.under_way, drain, hurry));
+        let left = self.office.block_on(drained(&self.under_way, &self.connections, drain, hurry));
         if left > 0 {
             warn!("{left} requests were still running and are cut off");
         }
@@ -201,14 +206,28 @@ impl App {
     }
 }
 
-/// Waits for the requests under way; how many are left when there is no more time.
-async fn drained(under_way: &UnderWay, deadline: Duration, hurry: impl Future<Output = ()>) -> usize {
+/// Waits for the requests under way, and for clients that may be about to ask; how many requests are left when there is no
+/// more time.
+async fn drained(
+    under_way: &UnderWay,
+    connections: &Connections,
+    deadline: Duration,
+    hurry: impl Future<Output = ()>,
+) -> usize {
     let begun = Instant::now();
     let mut hurry = std::pin::pin!(hurry);
     let mut told = Instant::now();
+    let mut quiet_since = None;
     loop {
         let left = under_way.count();
-        if left == 0 || begun.elapsed() >= deadline {
+        let is_quiet = left == 0 && {
+            let quiet_since = quiet_since.get_or_insert_with(Instant::now);
+            connections.count() == 0 || quiet_since.elapsed() >= FAREWELL
+        };
+        if left > 0 {
+            quiet_since = None;
+        }
+        if is_quiet || begun.elapsed() >= deadline {
             return left;
         }
         if told.elapsed() > Duration::from_secs(10) {

@@ -47,7 +47,7 @@ mod cut; // ends a running answer whose key may not go on
 mod failure; // what is said and booked when a request does not end as it should
 mod respond; // answers of the gateway's own
 
-pub use door::Door;
+pub use door::{Connections, Door};
 pub use journey::UnderWay;
 pub use phases::Gateway;
 pub use pressure::Pressure;

@@ -83,6 +83,32 @@ async fn a_connection_is_kept_between_requests_for_a_while() {
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
+/// A client that asks as soon as it was answered has its next request on the way when the gateway stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_connection_is_told_to_go_before_it_is_closed() {
+    let mut world = World::start().await;
+    let (mut idle, mut busy) = (connect(&world), connect(&world));
+    let health = b"GET /healthz HTTP/1.1\r\nHost: kt\r\n\r\n";
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(health).unwrap();
+        let mut answer = [0; 16 * 1024];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).to_lowercase()
+    };
+    assert!(!ask(&mut idle).contains("connection: close"));
+    std::thread::sleep(Duration::from_millis(1200));
+    assert!(!ask(&mut busy).contains("connection: close"));
+    let begun = Instant::now();
+    world.gateway.terminate();
+    assert_eq!(last_words(&mut idle), "", "closed at once");
+    assert!(begun.elapsed() < Duration::from_millis(200), "{:?}", begun.elapsed());
+    let last = ask(&mut busy);
+    assert!(last.starts_with("http/1.1 200") && last.contains("connection: close"), "{last}");
+    assert_eq!(last_words(&mut busy), "");
+    let (_, well) = world.gateway.wait(Duration::from_secs(5));
+    assert!(well && begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_sent_ahead_are_answered_in_turn() {
     let mut world = World::start().await;

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use log::debug;
@@ -38,6 +38,7 @@ mod silence; // how long a provider may be silent
 mod patience; // how long what is written waits for its client
 mod caps; // how many connections there may be
 
+pub use caps::Caps as Connections;
 pub use line::{BrokenChunks, Line};
 pub use patience::SlowReader;
 pub use silence::{Silence, SilentProvider};
@@ -49,9 +50,12 @@ use patience::Pace;
 /// How long the last answer on a connection that is refused may take to be sent.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
-/// How long a connection that has just come in may still ask when the gateway stops. Its client could not know, and
-/// would take the closed connection for a failed request.
+/// How long a connection that has just come in, or was just answered on, may still ask when the gateway stops. Its client
+/// could not know, and would take the closed connection for a failed request; the answer tells it to go elsewhere.
 const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// A connection on which nothing was asked for longer is idle: it is closed at once.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How long the answer to a connection beyond a cap may take.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -80,6 +84,11 @@ impl Door {
         Self { proxy: Arc::new(proxy), identity, caps: Arc::default(), journal, catalog }
     }
 
+    /// Counts the connections there are.
+    pub fn connections(&self) -> Arc<Connections> {
+        self.caps.clone()
+    }
+
     /// Serves a client until one of the two ends the connection.
     async fn serve(&self, line: Box<Line>, shutdown: &ShutdownWatch) {
         let (mut line, mut settings, mut first) = (line, None::<HttpPersistentSettings>, true);
@@ -99,7 +108,7 @@ impl Door {
             let Some(reused) = self.proxy.process_new_http(session, shutdown).await else { return };
             let (stream, kept) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<Line>() else { return };
-            if !same.is_between_requests() || *shutdown.borrow() {
+            if !same.is_between_requests() {
                 return;
             }
             (line, settings, first) = (same, kept, false);
@@ -118,6 +127,7 @@ impl Door {
         let patience = if first { header } else { keepalive };
         line.bear(pace);
         let mut shutdown = shutdown.clone();
+        let since = Instant::now();
         let mut scan = HeadScan::default();
         let head = async {
             // A connection on which nothing was asked is closed without a word.
@@ -127,7 +137,7 @@ impl Door {
         };
         let stopping = async {
             let _ = shutdown.wait_for(|stopping| *stopping).await;
-            if first {
+            if first || since.elapsed() < IDLE {
                 sleep(LAST_CALL).await;
             }
         };
