@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 use parking_lot::Mutex;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
@@ -241,11 +242,16 @@ async fn drained(
     }
 }
 
-/// Hands the edge's listener to Pingora and lets it serve.
+/// What is read at once from a client's connection, a TLS record. Pingora would set aside 64 KiB for each connection before
+/// it has said anything; larger readings go past this buffer.
+const EDGE_READ_BYTES: usize = 16 * 1024;
+
+/// Hands the edge's listener to Pingora and lets it serve. What is written is gathered by the door.
 fn serve_edge(runtime: &Runtime, door: Door, listener: TcpListener, listen: &Listen, stopped: watch::Receiver<bool>) {
     let mut service = Service::new("edge".to_owned(), door);
     let address = listen.edge.to_string();
-    service.add_tcp(&address);
+    let buffers = L4BufferSettings::new(EDGE_READ_BYTES, 0);
+    service.add_listener(ListenerConfig::tcp(&address).l4_buffer(buffers));
     let mut fds = Fds::new();
     fds.add(address, listener.into_raw_fd());
     let fds: ListenFds = Arc::new(Mutex::new(fds));

@@ -22,7 +22,10 @@ use super::refusal::Refusal;
 
 /// What Pingora's retry buffer holds at most (`BODY_BUF_LIMIT` in its HTTP/1 and HTTP/2 servers).
 const RETRY_BUFFER_BYTES: usize = 64 * 1024;
-/// What is set aside for a body on its sender's word alone; a larger one grows the buffer as it arrives.
+/// What must have come of a body before room is set aside for all of it, on its sender's word: one that drips takes what
+/// it has brought.
+const TRUSTED_BYTES_MIN: usize = 16 * 1024;
+/// What is set aside at most; a larger body grows the buffer as it arrives.
 const RESERVED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a body could not be had.
@@ -72,7 +75,7 @@ async fn read_announced(
     mut held: Held<'_>,
 ) -> Result<Bytes, BodyError> {
     let begun = Instant::now();
-    let mut body = BytesMut::with_capacity(announced.map_or(0, |length| RESERVED_BYTES_MAX.min(length as usize)));
+    let mut body = BytesMut::new();
     loop {
         let rest = announced.map(|length| (length as usize).saturating_sub(body.len()));
         if rest.is_none_or(|rest| rest <= RETRY_BUFFER_BYTES) {
@@ -85,6 +88,11 @@ async fn read_announced(
             return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: limits.bytes_max as u64, scope: None }));
         }
         held.grow(piece.len()).map_err(BodyError::Refused)?;
+        if body.capacity() < TRUSTED_BYTES_MIN && body.len() + piece.len() >= TRUSTED_BYTES_MIN {
+            body.reserve(
+                announced.map_or(0, |length| RESERVED_BYTES_MAX.min(length as usize).saturating_sub(body.len())),
+            );
+        }
         body.extend_from_slice(&piece);
     }
     if !body.is_empty() && session.get_retry_buffer().is_none() {

@@ -34,7 +34,9 @@ pub async fn greet(identity: &CurrentIdentity, stream: Stream, patience: Duratio
     let Some(identity) = identity.load() else { return Some(stream) };
     let connection = stream.into_any().downcast::<Connection>().ok()?;
     let acceptor = Acceptor::from_server_config(identity.tls());
-    match timeout(patience, acceptor.tls_handshake(*connection)).await {
+    // Apart, so that connections without TLS have no room for it.
+    let handshake = Box::pin(acceptor.tls_handshake(*connection));
+    match timeout(patience, handshake).await {
         Ok(Ok(private)) => Some(Box::new(private)),
         Ok(Err(error)) => {
             debug!("a TLS greeting failed: {error}");

@@ -2,7 +2,9 @@
 //! understood itself: the head as it was checked, a body to its end and not a byte further.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -169,8 +171,16 @@ impl Line {
     }
 
     async fn read_on(&mut self) -> Result<(), NoHead> {
-        self.ahead.reserve(READ_BYTES);
-        match self.stream.read_buf(&mut self.ahead).await {
+        let Self { stream, ahead, .. } = self;
+        // Read on the stack: a connection that waits, or drips, holds no room for what has not come.
+        let came = poll_fn(|cx| {
+            let mut room = [MaybeUninit::uninit(); READ_BYTES];
+            let mut piece = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
+            ahead.extend_from_slice(piece.filled());
+            Poll::Ready(io::Result::Ok(piece.filled().len()))
+        });
+        match came.await {
             Ok(0) | Err(_) => {
                 self.ended = true;
                 Err(NoHead::Gone)
