@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::domain::{Permissions, Timestamp};
 use crate::journal::KeySeries;
@@ -71,11 +72,13 @@ pub struct LastUse {
     pub address: Option<IpAddr>,
 }
 
-/// How a running request is woken: `call` is called with `handle`.
-#[derive(Clone, Copy, Debug)]
-pub struct Interrupt {
-    pub call: fn(i32),
-    pub handle: i32,
+/// How a running request is woken.
+#[derive(Clone, Debug)]
+pub enum Interrupt {
+    /// `call` is called with `handle`.
+    Call { call: fn(i32), handle: i32 },
+    /// Whoever waits on it goes on.
+    Notify(Arc<Notify>),
 }
 
 #[derive(Debug)]
@@ -170,7 +173,16 @@ impl KeyState {
         // Called under the lock: a request that is about to end waits for it, so that its handle is still its own.
         let running = self.running.lock();
         let lapsed = running.iter().filter(|running| running.credential.lapse(now).is_some());
-        lapsed.map(|Running { interrupt, .. }| (interrupt.call)(interrupt.handle)).count()
+        lapsed.map(|Running { interrupt, .. }| interrupt.give()).count()
+    }
+}
+
+impl Interrupt {
+    fn give(&self) {
+        match self {
+            Self::Call { call, handle } => call(*handle),
+            Self::Notify(waiting) => waiting.notify_one(),
+        }
     }
 }
 
@@ -271,7 +283,7 @@ mod tests {
     #[test]
     fn only_running_requests_whose_credential_has_lapsed_are_woken() {
         static WOKEN: AtomicI32 = AtomicI32::new(0);
-        let wake = |handle| Interrupt { call: |handle| _ = WOKEN.fetch_add(handle, Ordering::Relaxed), handle };
+        let wake = |handle| Interrupt::Call { call: |handle| _ = WOKEN.fetch_add(handle, Ordering::Relaxed), handle };
         let woken = || WOKEN.load(Ordering::Relaxed);
         let now = Timestamp::from_micros(1_000);
         let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));

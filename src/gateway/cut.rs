@@ -2,7 +2,8 @@
 //!
 //! A running request asks for its key's standing at every piece of the answer, before the piece is sent. A request
 //! that waits for its provider is woken: the gateway stops reading from the client's connection, which Pingora
-//! notices at once and ends the provider's side, while the way to the client stays open for the last word.
+//! notices at once and ends the provider's side, while the way to the client stays open for the last word. Over
+//! HTTP/2, where a connection is many requests', it is told by itself (`door/streams.rs`).
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::domain::{Ended, Verdict};
 use crate::protocol::error::ErrorFacts;
 use crate::protocol::meter::{Manner, Notice};
 
+use super::door::{self, Silence};
 use super::journey::{Journey, Stage, now};
 use super::refusal::Refusal;
 use super::relay::Answer;
@@ -25,12 +27,14 @@ use super::route::Plan;
 /// The error by which a phase tells Pingora to go no further.
 const STOP: ErrorType = ErrorType::Custom("the key may not go on");
 
-/// Lets the request be woken while the answer is kept. Requests over HTTP/2 are not: they notice at the next piece
-/// of their answer.
+/// Lets the request be woken while the answer is kept.
 pub fn watch(session: &Session, credential: &Credential) -> Option<Interruptible> {
-    // The id of a connection is its file descriptor (pingora-core, `UniqueID`).
-    let handle = session.stream()?.id();
-    Some(credential.running(Interrupt { call: stop_reading, handle }))
+    let interrupt = match session.stream() {
+        // The id of a connection is its file descriptor (pingora-core, `UniqueID`).
+        Some(stream) => Interrupt::Call { call: stop_reading, handle: stream.id() },
+        None => Interrupt::Notify(door::waker()?),
+    };
+    Some(credential.running(interrupt))
 }
 
 fn stop_reading(connection: i32) {
@@ -94,7 +98,9 @@ pub async fn end(session: &mut Session, journey: &mut Journey, cause: Cause) -> 
         answer.cut(cause);
         if begun {
             let last = ending(&refusal, answer, plan, journey.request_id.as_deref(), journey.settings.cut);
-            if !last.is_empty() {
+            if last.is_empty() {
+                journey.silence.iter().for_each(Silence::withdraw);
+            } else {
                 // The client may be gone; then there is nobody to tell.
                 let _ = respond::end_stream(session, last).await;
             }

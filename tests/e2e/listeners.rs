@@ -222,6 +222,48 @@ async fn an_http2_client_has_deadlines_and_limits_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_ends_one_http2_request_whose_provider_is_silent_and_no_other() {
+    let authority = Authority::new();
+    authority.sign("edge");
+    let mut world = World::with(|setup| {
+        setup.edge = format!("{{address: \"127.0.0.1:0\", {}}}", authority.tls("edge", ""));
+        setup.mock.interval = Duration::from_millis(50);
+        setup.mock.tokens = 60;
+    })
+    .await;
+    let (jane, joe) = (world.key("jane"), world.key("joe"));
+    let stream = authority.greet(world.gateway.edge, "h2", None).await.unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let ask = |key: &str, fault: Option<&'static str>| {
+        let (mut sender, mut request) = (sender.clone(), chat(key, Version::HTTP_2));
+        if let Some(fault) = fault {
+            request.headers_mut().insert("x-mock-fault", fault.parse().unwrap());
+        }
+        tokio::spawn(
+            async move { Ok::<_, hyper::Error>(sender.send_request(request).await?.collect().await?.to_bytes()) },
+        )
+    };
+    let (silent, waiting, running) = (ask(&jane, Some("stall:3")), ask(&jane, Some("stall")), ask(&jane, None));
+    let others = ask(&joe, None);
+    crate::harness::eventually(|| Some(world.mock.requests()).filter(|seen| seen.len() == 4)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.kt(&["keys", "revoke", "jane"]).succeeded();
+    let soon = |request| tokio::time::timeout(Duration::from_secs(3), request);
+    for reset in [silent, waiting] {
+        assert!(soon(reset).await.expect("it waits on").unwrap().is_err(), "its stream is reset");
+    }
+    let last = soon(running).await.unwrap().unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&last).contains("was revoked"), "one that runs has its last word");
+    let whole = others.await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&whole).trim_end().ends_with("data: [DONE]"));
+    let events = world.events_after(8).await;
+    let ended = |how: &str| events.iter().filter(|event| event["ended"] == how).count();
+    assert_eq!((ended("revoked"), ended("complete")), (3, 1), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_lets_in_only_clients_with_a_certificate_where_it_asks_for_one() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     ours.sign("admin");

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{World, chat_body, eventually, messages_body};
 
@@ -70,6 +71,38 @@ async fn a_request_that_waits_for_its_answer_is_refused_at_once() {
     assert_eq!((answer.status, answer.code().as_str()), (401, "key_revoked"), "{}", answer.text());
     let output = world.events_after(2).await.pop().unwrap();
     assert_eq!((&output["ended"], &output["status"]), (&json!("revoked"), &json!(401)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gathered_of_a_plain_answer_is_thrown_away() {
+    let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = provider.local_addr().unwrap();
+    let mut world = World::with(|setup| {
+        setup.providers = Some(format!(
+            "providers:\n  openai: {{kind: openai, base_url: \"http://{address}\", api_key: {{env: TEST_OPENAI_KEY}}}}\n"
+        ));
+    })
+    .await;
+    let key = world.key("jane");
+    let mut client = tokio::net::TcpStream::connect(world.gateway.edge).await.unwrap();
+    let body = chat_body("gpt-4o-mini", false).to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: kt\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all([head, body].concat().as_bytes()).await.unwrap();
+    let (mut provider, _) = provider.accept().await.unwrap();
+    let asked = provider.read(&mut [0; 16 * 1024]).await.unwrap();
+    assert!(asked > 0);
+    let begins =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"id\": \"let through\"";
+    provider.write_all(begins).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.kt(&["keys", "revoke", "jane"]).succeeded();
+    let mut heard = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(3), client.read_to_end(&mut heard)).await.expect("it is kept");
+    assert!(heard.is_empty(), "{}", heard.escape_ascii());
+    assert_eq!(world.events_after(2).await[1]["ended"], "revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,12 @@ impl Gathered {
         Pin::new(stream).poll_write(cx, bytes)
     }
 
+    /// Throws away what is here.
+    pub fn forget(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+    }
+
     /// Sends what is here.
     pub fn poll_send(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.bytes.len() {
@@ -83,6 +89,19 @@ mod tests {
         let mut seen = Vec::new();
         client.read_to_end(&mut seen).await.unwrap();
         assert_eq!(seen, b"head, and half a bo");
+    }
+
+    #[tokio::test]
+    async fn what_came_of_an_answer_that_was_withdrawn_does_not() {
+        let (mut client, stream) = duplex(64 * 1024);
+        let mut line = Line::new(Box::new(stream), PACE);
+        line.write_all(b"head, and half a bo").await.unwrap();
+        line.silence().withdraw();
+        line.flush().await.unwrap();
+        drop(line);
+        let mut seen = Vec::new();
+        client.read_to_end(&mut seen).await.unwrap();
+        assert!(seen.is_empty(), "{}", seen.escape_ascii());
     }
 
     #[tokio::test]

@@ -325,7 +325,10 @@ impl AsyncWrite for Line {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, gathered, patience, .. } = self.get_mut();
+        let Self { stream, gathered, patience, silence, .. } = self.get_mut();
+        if silence.is_withdrawn() {
+            gathered.forget();
+        }
         let flushed = match gathered.poll_send(stream, cx) {
             Poll::Ready(Ok(())) => Pin::new(&mut *stream).poll_flush(cx),
             unsent => unsent,
@@ -344,10 +347,13 @@ impl AsyncWrite for Line {
 }
 
 /// Pingora leaves a connection on which it failed as it is; what came of the answer until then still goes out, as far as
-/// there is room for it.
+/// there is room for it and it was not withdrawn.
 impl Drop for Line {
     fn drop(&mut self) {
-        let Self { stream, gathered, .. } = self;
+        let Self { stream, gathered, silence, .. } = self;
+        if silence.is_withdrawn() {
+            return;
+        }
         let cx = &mut Context::from_waker(Waker::noop());
         if gathered.poll_send(stream, cx).is_ready() {
             let _ = Pin::new(stream).poll_flush(cx);

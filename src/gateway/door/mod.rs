@@ -34,6 +34,7 @@ use super::{CONNECTS_MAX, Gateway, respond};
 mod greet; // TLS, where the edge has an identity
 mod line; // a connection that gives Pingora one request at a time
 mod gather; // what goes out on it, as few packets
+mod streams; // the requests of an HTTP/2 connection, each by itself
 mod silence; // how long a provider may be silent
 mod patience; // how long what is written waits for its client
 mod caps; // how many connections there may be
@@ -42,10 +43,12 @@ pub use caps::Caps as Connections;
 pub use line::{BrokenChunks, Line};
 pub use patience::SlowReader;
 pub use silence::{Silence, SilentProvider};
+pub use streams::waker;
 
 use caps::{Caps, Full};
 use line::NoHead;
 use patience::Pace;
+use streams::Streams;
 
 /// How long the last answer on a connection that is refused may take to be sent.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -63,6 +66,7 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 /// The gateway as a service of connections.
 pub struct Door {
     proxy: Arc<HttpProxy<Gateway>>,
+    streams: Arc<Streams>,
     identity: Arc<CurrentIdentity>,
     caps: Arc<Caps>,
     journal: Journal,
@@ -81,7 +85,9 @@ impl Door {
         let mut proxy = http_proxy(&Arc::new(conf), gateway);
         proxy.h2_options = Some(greet::h2_options());
         proxy.server_options = Some(greet::server_options(settings.timeouts.keepalive));
-        Self { proxy: Arc::new(proxy), identity, caps: Arc::default(), journal, catalog }
+        let proxy = Arc::new(proxy);
+        let streams = Arc::new(Streams(proxy.clone()));
+        Self { proxy, streams, identity, caps: Arc::default(), journal, catalog }
     }
 
     /// Counts the connections there are.
@@ -214,7 +220,7 @@ impl ServerApp for Door {
                 // Pingora would wait for it for ever, and log each that is none. What comes behind it has as long as
                 // a connection may be idle.
                 if let Ok(Ok(())) = timeout(header, line.preface()).await {
-                    self.proxy.process_new(line, shutdown).await;
+                    self.streams.process_new(line, shutdown).await;
                 }
             }
             Some(stream) => self.serve(Box::new(Line::new(stream, pace)), shutdown).await,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ struct Until {
     base: Instant,
     /// Milliseconds after `base`; 0 while nobody waits.
     due: AtomicU64,
+    /// What is gathered of the answer must not go out any more.
+    withdrawn: AtomicBool,
 }
 
 /// What watches a [`Silence`]. It is set anew only when it rings, and stays set from one request of a connection to
@@ -35,7 +37,7 @@ pub struct SilentProvider;
 
 impl Silence {
     pub fn new() -> Self {
-        Self(Arc::new(Until { base: Instant::now(), due: AtomicU64::new(0) }))
+        Self(Arc::new(Until { base: Instant::now(), due: AtomicU64::new(0), withdrawn: AtomicBool::new(false) }))
     }
 
     /// From now on the provider has this long.
@@ -47,6 +49,15 @@ impl Silence {
     /// Nobody waits for a provider any more.
     pub fn is_over(&self) {
         self.0.due.store(0, Ordering::Relaxed);
+    }
+
+    /// The answer has been cut: nothing of it goes out any more, and its connection is done with.
+    pub fn withdraw(&self) {
+        self.0.withdrawn.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_withdrawn(&self) -> bool {
+        self.0.withdrawn.load(Ordering::Relaxed)
     }
 
     fn due(&self) -> Option<Instant> {

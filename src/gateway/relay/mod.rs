@@ -30,8 +30,8 @@ pub use answer::{Answer, SLOW_READER, UPSTREAM_STATUS};
 /// How much of a stream passes until budgets are asked again whether there is room for it.
 const COVERED_EVERY_BYTES: u64 = 512;
 
-/// A request that a provider has been asked. It must be settled; dropping it settles it as cut off by a
-/// shutdown.
+/// A request that a provider has been asked. It must be settled; dropping it settles it as cut off: because its key may
+/// not go on, or else by a shutdown.
 pub struct Commitment {
     book: Option<Book>,
     pub answer: Answer,
@@ -107,7 +107,11 @@ impl Commitment {
 
 impl Drop for Commitment {
     fn drop(&mut self) {
-        self.close(Ended::Shutdown);
+        let cause = self.cause();
+        if let Some(cause) = cause {
+            self.answer.cut(cause);
+        }
+        self.close(cause.map_or(Ended::Shutdown, Cause::ended));
     }
 }
 

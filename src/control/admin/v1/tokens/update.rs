@@ -118,7 +118,7 @@ mod tests {
         let created = bench.post("/v1/tokens", json!({"name": "jane"})).await.expect(201);
         let digest = bench.control.pepper.digest(created["key"].as_str().unwrap());
         let running = bench.control.catalog.load().keys.find(&digest).unwrap().clone();
-        let interrupt = Interrupt { call: |_| _ = WOKEN.fetch_add(1, Ordering::Relaxed), handle: 0 };
+        let interrupt = Interrupt::Call { call: |_| _ = WOKEN.fetch_add(1, Ordering::Relaxed), handle: 0 };
         let _watch = running.running(interrupt);
         bench.patch("/v1/tokens/jane", json!({"permissions": {"models": ["x"]}})).await.expect(200);
         assert_eq!(WOKEN.load(Ordering::Relaxed), 0, "it holds a credential that has not lapsed");
