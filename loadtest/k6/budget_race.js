@@ -30,7 +30,10 @@ export default function () {
     spent.add(usage.prompt_tokens * INPUT + usage.completion_tokens * OUTPUT);
   } else {
     turnedAway.add(1);
-    check(answer, { 'refused for its budget': (it) => refused(it, 402, 'budget_exceeded') });
+    // While running requests hold what is left, another is told to come back.
+    check(answer, {
+      'refused for its budget': (it) => refused(it, 402, 'budget_exceeded') || refused(it, 429, 'budget_reserved'),
+    });
   }
 }
 
