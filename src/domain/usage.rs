@@ -59,6 +59,17 @@ pub enum ServiceTier {
 }
 
 impl Tokens {
+    /// The same, with no part larger than its whole: not every provider's figures agree with each other.
+    pub fn bounded(self) -> Self {
+        Self {
+            cache_read: self.cache_read.min(self.input),
+            cache_write: self.cache_write.min(self.input),
+            cache_write_long: self.cache_write_long.min(self.cache_write).min(self.input),
+            reasoning: self.reasoning.min(self.output),
+            ..self
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

@@ -27,11 +27,12 @@ pub fn usage(endpoint: Endpoint, metered: &Metered, input: impl FnOnce() -> u64)
     let Metered { tier, web_searches, charged, .. } = *metered;
     match metered.tokens {
         Some(tokens) if metered.is_final => {
+            let tokens = tokens.bounded();
             Usage { tokens, tier, web_searches, charged, source: UsageSource::Provider, complete }
         }
         None if endpoint.is_media() => Usage { complete, charged, ..Usage::default() },
         reported => {
-            let tokens = filled_up(reported.unwrap_or_default(), input, metered);
+            let tokens = filled_up(reported.unwrap_or_default(), input, metered).bounded();
             let is_nothing = tokens == Tokens::default();
             let source = if is_nothing { UsageSource::None } else { UsageSource::Estimated };
             Usage { tokens, tier, web_searches, charged, source, complete }
@@ -54,6 +55,14 @@ mod tests {
 
     fn estimated(tokens: Tokens) -> Usage {
         Usage { tokens, source: UsageSource::Estimated, ..Usage::default() }
+    }
+
+    #[test]
+    fn no_part_is_larger_than_its_whole_whatever_a_provider_says() {
+        let tokens = Tokens { input: 3, cache_read: 4, output: 57, reasoning: 60, ..Tokens::default() };
+        let metered = Metered { tokens: Some(tokens), is_final: true, ..Metered::default() };
+        let Usage { tokens, .. } = usage(CHAT, &metered, || 1000);
+        assert_eq!(tokens, Tokens { input: 3, cache_read: 3, output: 57, reasoning: 57, ..Tokens::default() });
     }
 
     #[test]
