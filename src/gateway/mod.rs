@@ -45,6 +45,7 @@ mod heat; // how often authentication fails from each address
 mod refusal; // every reason to say no: one table
 mod cut; // ends a running answer whose key may not go on
 mod failure; // what is said and booked when a request does not end as it should
+mod headers; // what the gateway adds to an answer's head
 mod respond; // answers of the gateway's own
 
 pub use door::{Connections, Door};

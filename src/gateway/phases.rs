@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{StatusCode, header};
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -25,7 +25,6 @@ use super::journey::{Arrival, Journey, Stage, UnderWay, now};
 use super::pressure::Pressure;
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
-use super::respond::{self, POLICIES, REQUEST_ID, SERVER_TIMING, VERDICT};
 use super::route::Resolver;
 use super::{body, cut, door};
 
@@ -183,41 +182,13 @@ impl ProxyHttp for Gateway {
         if commitment.lapse().is_some() {
             return Err(cut::stop());
         }
-        if session.req_header().version == Version::HTTP_10 {
-            // It knows no chunks: the end of the connection is the end of a body without a length.
-            response.remove_header(&header::TRANSFER_ENCODING);
-        }
         let coding = response.headers.get(header::CONTENT_ENCODING);
         if !plan.inspected.is_empty() && coding.is_some_and(|coding| !Decoder::knows(coding.as_bytes())) {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "an encoded answer cannot be looked at").into_up());
         }
         commitment.answer.begin(response.status, &response.headers);
-        // For providers that compress whatever they are asked: what cannot be read cannot be metered.
-        if commitment.answer.decodes() {
-            response.remove_header(&header::CONTENT_ENCODING);
-        }
-        if commitment.answer.edits() {
-            response.remove_header(&header::CONTENT_LENGTH);
-        }
-        if let Some(theirs) = response.remove_header(&REQUEST_ID) {
-            response.insert_header(relay::UPSTREAM_REQUEST_ID, theirs)?;
-        }
-        if let Some(id) = &journey.request_id {
-            response.insert_header(REQUEST_ID, &**id)?;
-        }
-        let (verdict, fired) = commitment.inspected();
-        response.insert_header(VERDICT, verdict.label())?;
-        if !fired.is_empty() {
-            response.insert_header(POLICIES, fired)?;
-        }
-        if let Some(binding) = commitment.binding() {
-            respond::show_limits(response, &binding)?;
-        }
-        let overhead = commitment.overhead().as_micros();
-        let (millis, micros) = (overhead / 1000, overhead % 1000);
-        // The provider's own figures stay beside ours.
-        response.append_header(SERVER_TIMING, format!("kt;dur={millis}.{micros:03}"))?;
-        Ok(())
+        let version = session.req_header().version;
+        relay::complete(response, version, commitment, journey.request_id.as_deref())
     }
 
     fn response_body_filter(

@@ -3,33 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{OrErr, Result};
 
-use crate::catalog::Binding;
 use crate::protocol::{Dialect, error};
 
+use super::headers::{Added, POLICIES, REQUEST_ID, VERDICT};
 use super::refusal::Refusal;
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub const VERDICT: HeaderName = HeaderName::from_static("x-keeptrusts-verdict");
-pub const POLICIES: HeaderName = HeaderName::from_static("x-keeptrusts-policies");
-pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// OpenAI's and Anthropic's SDKs, Claude Code and Copilot obey it: whether sending the same again makes sense.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-
-const REQUESTS_LIMIT: [HeaderName; 3] = [
-    HeaderName::from_static("x-ratelimit-limit-requests"),
-    HeaderName::from_static("x-ratelimit-remaining-requests"),
-    HeaderName::from_static("x-ratelimit-reset-requests"),
-];
-const TOKENS_LIMIT: [HeaderName; 3] = [
-    HeaderName::from_static("x-ratelimit-limit-tokens"),
-    HeaderName::from_static("x-ratelimit-remaining-tokens"),
-    HeaderName::from_static("x-ratelimit-reset-tokens"),
-];
 
 /// The longest unread body that is read and thrown away to keep the connection; beyond it the connection is
 /// closed, which costs the client less than sending the rest.
@@ -52,22 +37,24 @@ pub async fn refuse(
         request_id,
     };
     let body = error::body(dialect.unwrap_or(Dialect::OpenAi), &facts);
-    let mut head = head(row.status, "application/json", body.len(), request_id)?;
-    head.insert_header(VERDICT, refusal.verdict().label())?;
+    let mut added = Added::new();
+    added.text(REQUEST_ID, request_id);
+    added.text(VERDICT, refusal.verdict().label());
     if !row.retry {
-        head.insert_header(SHOULD_RETRY, "false")?;
+        added.text(SHOULD_RETRY, "false");
     }
     if let Some(seconds) = refusal.retry_after() {
-        head.insert_header(header::RETRY_AFTER, seconds)?;
+        added.text(header::RETRY_AFTER, &seconds.to_string());
     }
     match refusal {
-        Refusal::Limited(hit) => show_limits(&mut head, &hit.binding())?,
-        Refusal::PolicyBlocked { fired, .. } => head.insert_header(POLICIES, fired.as_str())?,
-        Refusal::MethodNotAllowed { allow } => head.insert_header(header::ALLOW, *allow)?,
+        Refusal::Limited(hit) => added.limits(&hit.binding()),
+        Refusal::PolicyBlocked { fired, .. } => added.text(POLICIES, fired),
+        Refusal::MethodNotAllowed { allow } => added.text(header::ALLOW, allow),
         // RFC 9110 §15.5.22: says what to upgrade to, were it supported.
-        Refusal::WebsocketUnsupported => head.insert_header(header::UPGRADE, "websocket")?,
+        Refusal::WebsocketUnsupported => added.text(header::UPGRADE, "websocket"),
         _ => {}
     }
+    let head = head(row.status, "application/json", body.len(), added)?;
     if *refusal == Refusal::BodyTimeout {
         // Waiting for the rest is what has just been given up.
         return send(session, head, body.into(), Unread::Left).await;
@@ -105,29 +92,6 @@ pub fn last_word(refusal: &Refusal, dialect: Dialect, request_id: &str) -> Vec<u
     [head.as_bytes(), b"\r\n", body.as_ref()].concat()
 }
 
-/// Tells how the tightest limits on requests and tokens stand, in the form OpenAI's clients know.
-pub fn show_limits(head: &mut ResponseHeader, binding: &Binding) -> Result<()> {
-    for (bucket, [limit, remaining, reset]) in [(binding.requests, &REQUESTS_LIMIT), (binding.tokens, &TOKENS_LIMIT)] {
-        let Some(bucket) = bucket else { continue };
-        head.insert_header(limit, bucket.limit)?;
-        head.insert_header(remaining, bucket.remaining)?;
-        head.insert_header(reset, span(bucket.reset))?;
-    }
-    Ok(())
-}
-
-/// A span of time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`.
-fn span(time: Duration) -> String {
-    let millis = time.as_nanos().div_ceil(1_000_000);
-    let (minutes, rest) = (millis / 60_000, millis % 60_000);
-    let seconds = rest as f64 / 1000.0;
-    match (minutes, rest) {
-        (0, 0..1000) => format!("{rest}ms"),
-        (0, _) => format!("{seconds}s"),
-        _ => format!("{minutes}m{seconds}s"),
-    }
-}
-
 /// Answers with a body of the gateway's own.
 pub async fn answer(
     session: &mut Session,
@@ -136,17 +100,20 @@ pub async fn answer(
     body: Bytes,
     request_id: &str,
 ) -> Result<()> {
-    let head = head(status, content_type, body.len(), request_id)?;
+    let mut added = Added::new();
+    added.text(REQUEST_ID, request_id);
+    let head = head(status, content_type, body.len(), added)?;
     write(session, head, body).await
 }
 
-fn head(status: StatusCode, content_type: &'static str, length: usize, request_id: &str) -> Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(status, Some(8))?;
-    head.insert_header(header::CONTENT_TYPE, content_type)?;
-    head.insert_header(header::CONTENT_LENGTH, length)?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    head.insert_header(REQUEST_ID, request_id)?;
-    Ok(head)
+fn head(status: StatusCode, content_type: &'static str, length: usize, added: Added) -> Result<ResponseHeader> {
+    let mut head = http::Response::new(()).into_parts().0;
+    head.status = status;
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    added.insert_into(&mut head.headers)?;
+    Ok(ResponseHeader::from(head))
 }
 
 /// Sends head and body. An unread request body is drained first if it is small, because closing the connection
@@ -194,15 +161,4 @@ pub async fn end_stream(session: &mut Session, event: Vec<u8>) -> Result<()> {
         .write_response_body(Some(event.into()), true)
         .await
         .or_err(pingora::ErrorType::WriteError, "ending a stream")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_written_as_openai_writes_them() {
-        let spans = [0, 1, 120, 1000, 1500, 59_999, 60_000, 366_000].map(|ms| span(Duration::from_millis(ms)));
-        assert_eq!(spans, ["0ms", "1ms", "120ms", "1s", "1.5s", "59.999s", "1m0s", "6m6s"]);
-    }
 }

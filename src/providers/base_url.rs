@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use http::Uri;
 use http::uri::Scheme;
+use http::{HeaderValue, Uri};
 
 /// The address under which a provider's paths begin.
 ///
@@ -15,6 +15,7 @@ pub struct BaseUrl {
     host: String,
     port: u16,
     prefix: String,
+    authority: HeaderValue,
 }
 
 /// Why a text is no [`BaseUrl`].
@@ -54,7 +55,8 @@ impl BaseUrl {
         let prefix =
             ["/v1", "/v1beta"].iter().find_map(|version| path.strip_suffix(version)).unwrap_or(path).to_owned();
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host, port, prefix })
+        let authority = written_authority(tls, &host, port).try_into().map_err(|_| BaseUrlError::Host)?;
+        Ok(Self { tls, host, port, prefix, authority })
     }
 
     /// Whether the connection is encrypted, and therefore the certificate verified.
@@ -72,12 +74,8 @@ impl BaseUrl {
     }
 
     /// The value of the `Host` header (RFC 9110 §7.2): the port stands only where it is not the default.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.tls, self.port) {
-            (true, 443) | (false, 80) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
+    pub fn authority(&self) -> &HeaderValue {
+        &self.authority
     }
 
     /// The request target for `path`, which begins with `/` and may carry a query.
@@ -86,10 +84,18 @@ impl BaseUrl {
     }
 }
 
+fn written_authority(tls: bool, host: &str, port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match (tls, port) {
+        (true, 443) | (false, 80) => host,
+        (_, port) => format!("{host}:{port}"),
+    }
+}
+
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
+        write!(f, "{scheme}://{}{}", written_authority(self.tls, &self.host, self.port), self.prefix)
     }
 }
 
@@ -127,10 +133,10 @@ mod tests {
 
     #[test]
     fn the_host_header_has_the_port_only_where_it_is_unusual() {
-        let authority = |text| BaseUrl::parse(text).map(|url| url.authority());
-        assert_eq!(authority("http://127.0.0.1:8000").as_deref(), Ok("127.0.0.1:8000"));
-        assert_eq!(authority("http://[::1]:8000").as_deref(), Ok("[::1]:8000"));
-        assert_eq!(authority("http://vllm:80").as_deref(), Ok("vllm"));
+        let authority = |text| BaseUrl::parse(text).unwrap().authority().clone();
+        assert_eq!(authority("http://127.0.0.1:8000"), "127.0.0.1:8000");
+        assert_eq!(authority("http://[::1]:8000"), "[::1]:8000");
+        assert_eq!(authority("http://vllm:80"), "vllm");
     }
 
     #[test]

@@ -5,27 +5,25 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, header};
-use pingora::http::RequestHeader;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorType};
 
 use crate::catalog::{Binding, Credential, Interruptible, Lapse, Moment};
 use crate::domain::{Ended, Verdict};
 use crate::protocol::coding::Undecodable;
 
 use super::admit::Admission;
-use super::authenticate::CREDENTIAL_HEADERS;
 use super::cut::Cause;
 use super::inspect;
 use super::journey::now;
 use super::report::{Book, Receipt};
-use super::route::Plan;
 use super::settle::{settle, so_far};
 
+mod head; // the heads that go on: to the provider, to the caller
 mod answer; // the provider's answer as it passes: metered, and remembered for the books
 mod guarded; // an answer that policies look at: what of it goes on, and when
 
 pub use answer::{Answer, SLOW_READER, UPSTREAM_STATUS};
+pub use head::{address, complete};
 
 /// How much of a stream passes until budgets are asked again whether there is room for it.
 const COVERED_EVERY_BYTES: u64 = 512;
@@ -115,50 +113,9 @@ impl Drop for Commitment {
     }
 }
 
-/// What a provider is not told, besides the caller's credentials.
-const DROPPED: [HeaderName; 3] = [header::PROXY_AUTHORIZATION, header::EXPECT, header::TRANSFER_ENCODING];
-
-/// Makes the caller's header the provider's: its target, its host, its credential, the body's length.
-///
-/// Hop-by-hop headers are gone already; the credential is put in after that, so that a caller's `Connection`
-/// header cannot take it out again (RFC 9110 §7.6.1).
-pub fn address(request: &mut RequestHeader, plan: &Plan) -> Result<()> {
-    // Mostly the target is the caller's own.
-    if request.uri.authority().is_some() || request.raw_path() != plan.target.as_bytes() {
-        let uri = plan.target.parse().map_err(|_| Error::explain(ErrorType::InternalError, "the target is no URI"))?;
-        request.set_uri(uri);
-    }
-    let drops = |name: &&HeaderName| CREDENTIAL_HEADERS.contains(name) || DROPPED.contains(name);
-    let dropped: Vec<HeaderName> = request.headers.keys().filter(drops).cloned().collect();
-    for name in &dropped {
-        request.remove_header(name);
-    }
-    request.insert_header(header::HOST, plan.provider.base_url.authority())?;
-    request.insert_header(header::CONTENT_LENGTH, plan.body.len())?;
-    // Where it changes nothing for the caller, a compression need not be undone to meter what passes.
-    request.insert_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
-    match (&plan.own_key, plan.provider.credential_header()) {
-        (Some(own), _) => request.insert_header(own.header.clone(), own.value.clone())?,
-        (None, Some((name, credential))) => request.insert_header(name, sensitive(credential.expose())?)?,
-        (None, None) => {}
-    }
-    Ok(())
-}
-
 /// The provider's answer is compressed, and not as it should be.
 pub const UNDECODABLE: ErrorType = ErrorType::new("UndecodableAnswer");
 
 pub fn undecodable(why: Undecodable) -> Box<Error> {
     Error::explain(UNDECODABLE, why.label()).into_up()
 }
-
-/// A header value that is left out of any debug output.
-fn sensitive(text: &str) -> Result<HeaderValue> {
-    let value = HeaderValue::from_str(text);
-    let mut value = value.map_err(|_| Error::explain(ErrorType::InternalError, "a credential is no header value"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// The provider's own request id goes under this name, because ours takes its place.
-pub const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
