@@ -276,6 +276,10 @@ impl Line {
     /// Between the end of a request and that of its answer: whether the client is still there. What it sends is kept
     /// for later.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            // Nothing is expected before the answer has ended, and a stream may take long.
+            self.ahead = BytesMut::new();
+        }
         loop {
             if self.ended {
                 return Poll::Ready(Ok(()));

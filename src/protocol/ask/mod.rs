@@ -6,8 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
 use crate::domain::ServiceTier;
 
@@ -15,6 +14,7 @@ pub use super::json::splice::{Edit, splice};
 
 use super::json::lenient::{Count, Text};
 use super::json::range_in;
+use super::json::skim::{self, NotAnObject};
 use super::{Dialect, Endpoint};
 
 mod form; // a body of several parts, with files among them
@@ -326,10 +326,21 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn read(text: &'a str) -> Result<Self, AskError> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = serde::Deserializer::deserialize_map(&mut deserializer, MembersReader);
-        let members = members.and_then(|members| deserializer.end().map(|()| members));
-        members.map_err(not_json)
+        Self::skim(text).map_err(|NotAnObject| misplaced(text))
+    }
+
+    fn skim(text: &'a str) -> Result<Self, NotAnObject> {
+        let (mut skimmed, mut members) = (skim::Members::of(text.as_bytes()), Self::default());
+        while let Some(member) = skimmed.next()? {
+            members.count += 1;
+            let name = skimmed.name(&member)?;
+            let deciding = DECIDING.iter().zip(&mut members.values).find(|(deciding, _)| deciding.as_bytes() == &*name);
+            let Some((deciding, slot)) = deciding else { continue };
+            if slot.replace(text.get(member.value).ok_or(NotAnObject)?).is_some() {
+                members.duplicate.get_or_insert(deciding);
+            }
+        }
+        Ok(members)
     }
 
     fn value(&self, member: &str) -> Option<&'a str> {
@@ -338,53 +349,10 @@ impl<'a> Members<'a> {
     }
 }
 
-struct MembersReader;
-
-impl<'de> Visitor<'de> for MembersReader {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::default();
-        while let Some(deciding) = object.next_key_seed(DecidingName)? {
-            members.count += 1;
-            let Some((slot, name)) = deciding.and_then(|at| members.values.get_mut(at).zip(DECIDING.get(at))) else {
-                object.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value = object.next_value::<&RawValue>()?.get();
-            if slot.replace(value).is_some() {
-                members.duplicate.get_or_insert(name);
-            }
-        }
-        Ok(members)
-    }
-}
-
-/// Reads a member's name, unescaped, as its place among [`DECIDING`].
-struct DecidingName;
-
-impl<'de> DeserializeSeed<'de> for DecidingName {
-    type Value = Option<usize>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for DecidingName {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(DECIDING.iter().position(|deciding| *deciding == name))
-    }
+/// Where a text that is no object ceases to be one.
+fn misplaced(text: &str) -> AskError {
+    let nowhere = AskError::NotJson { line: 0, column: 0 };
+    serde_json::from_str::<IgnoredAny>(text).map_or_else(not_json, |IgnoredAny| nowhere)
 }
 
 fn not_json(error: serde_json::Error) -> AskError {

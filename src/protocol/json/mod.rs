@@ -1,6 +1,7 @@
 //! JSON the way this room needs it: read what may be wrong, find where a value stands, close what was torn.
 
 pub(crate) mod lenient; // values a stranger wrote: what is not as expected counts as absent
+pub(crate) mod skim; // an object member by member, its values passed over
 pub(crate) mod escape; // JSON strings as the text they stand for, and back
 pub(crate) mod splice; // byte ranges and what to put in their place
 pub(crate) mod torn; // how to close a JSON object that was cut anywhere

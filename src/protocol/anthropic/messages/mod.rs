@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::domain::{Advisor, ServiceTier, Tokens};
 use crate::protocol::json::lenient::{Count, Each, Gather, Length, Object, Present, Text, read};
+use crate::protocol::json::skim::{self, pick};
 use crate::protocol::meter::{Metered, OpenCalls};
 
 mod ending; // how a cut stream ends
@@ -115,17 +116,20 @@ impl Frame {
     }
 }
 
-/// Reads a plain answer.
+/// Reads a plain answer. Its text is measured only where figures are missing: that takes longer than all the rest.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let mut spare = Vec::new();
-    let Ok(Object(Some(message))) = read::<Object<Message>>(text, &mut spare) else { return };
-    metered.model(&message.model);
-    metered.has_error |= message.error.0;
-    metered.text_weight = message.content.all.0;
-    let usage = message.usage.or_default();
+    let Some([model, usage, error]) = pick(text, ["model", "usage", "error"]) else { return };
+    metered.model(&skim::read(model));
+    metered.has_error |= skim::read::<Present>(error).0;
+    let usage = skim::read::<Object<Usage>>(usage).or_default();
     usage.tell(metered);
     metered.complete();
     metered.is_final = usage.is_whole();
+    if !metered.is_final {
+        let mut spare = Vec::new();
+        let measured = read::<Object<Message>>(text, &mut spare);
+        metered.text_weight = measured.map_or(0, |message| message.or_default().content.all.0);
+    }
 }
 
 #[derive(Default, Deserialize)]

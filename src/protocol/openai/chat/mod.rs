@@ -1,11 +1,11 @@
 //! Chat completions, plain and streamed: what an answer says about its use.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::protocol::json::lenient::{self, Count, Each, Gather, Length, Object, Present, Text, read};
 use crate::protocol::json::range_in;
+use crate::protocol::json::skim::{self, pick};
 use crate::protocol::meter::{Metered, OpenCalls, Reading};
 
 use super::usage::{self, Usage};
@@ -104,9 +104,8 @@ const ID_BYTES_MAX: usize = 128;
 
 /// Reads a plain answer. Its text is measured only where there are no figures: that takes longer than all the rest.
 pub(crate) fn document(text: &[u8], metered: &mut Metered) {
-    let mut spare = Vec::new();
-    let Ok(Object(Some(answer))) = read::<Object<Answer<'_, IgnoredAny>>>(text, &mut spare) else { return };
-    if !answer.note(metered) {
+    let Some([model, usage, tier, error]) = pick(text, ["model", "usage", "service_tier", "error"]) else { return };
+    if !note(&skim::read(model), skim::read(usage), &skim::read(tier), skim::read(error), metered) {
         let mut spare = Vec::new();
         let measured = read::<Object<Answer<'_>>>(text, &mut spare);
         metered.text_weight = measured.map_or(0, |answer| answer.or_default().choices.all.text_weight);
@@ -114,12 +113,26 @@ pub(crate) fn document(text: &[u8], metered: &mut Metered) {
     metered.complete();
 }
 
+/// Takes over what stands beside the choices; says whether there were figures of the use.
+fn note(model: &Text, usage: Object<Usage>, tier: &Text, error: Present, metered: &mut Metered) -> bool {
+    metered.model(model);
+    metered.has_error |= error.0;
+    let Object(usage) = usage;
+    metered.charged = usage.as_ref().and_then(Usage::charged).or(metered.charged);
+    let tokens = usage.and_then(Usage::generated);
+    metered.tokens = tokens.or(metered.tokens);
+    if tier.0.is_some() {
+        metered.tier = usage::tier(tier);
+    }
+    tokens.is_some()
+}
+
 /// A whole answer, or a chunk of one.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer<'a, C = Each<Choices>> {
+struct Answer<'a> {
     model: Text,
-    choices: C,
+    choices: Each<Choices>,
     #[serde(borrow, deserialize_with = "lenient::raw")]
     usage: Option<&'a RawValue>,
     service_tier: Text,
@@ -210,23 +223,10 @@ impl Answer<'_> {
         let has_figures = self.usage.is_some() && !matches!(reading, Reading::NullUsage(_));
         texts != 0 && calling == 0 && finished == 0 && !has_figures && !self.error.0
     }
-}
 
-impl<C> Answer<'_, C> {
-    /// Takes over what stands beside the choices; says whether there were figures.
     fn note(&self, metered: &mut Metered) -> bool {
-        metered.model(&self.model);
-        metered.has_error |= self.error.0;
-        let mut spare = Vec::new();
-        let usage = self.usage.and_then(|usage| read::<Object<Usage>>(usage.get().as_bytes(), &mut spare).ok());
-        let usage = usage.and_then(|Object(usage)| usage);
-        metered.charged = usage.as_ref().and_then(Usage::charged).or(metered.charged);
-        let tokens = usage.and_then(Usage::generated);
-        metered.tokens = tokens.or(metered.tokens);
-        if self.service_tier.0.is_some() {
-            metered.tier = usage::tier(&self.service_tier);
-        }
-        tokens.is_some()
+        let usage = skim::read(self.usage.map(|usage| usage.get().as_bytes()));
+        note(&self.model, usage, &self.service_tier, self.error, metered)
     }
 }
 
