@@ -144,3 +144,20 @@ async fn a_half_sent_tool_call_ends_as_an_error_and_so_does_everything_if_the_op
         assert!(!answer.text().contains("[DONE]") && !answer.text().contains("[keeptrusts:"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_be_revoked_for_good_is_refused_all_the_same() {
+    let mut world = World::start().await;
+    let (jane, joe) = (world.key("jane"), world.key("joe"));
+    let database = rusqlite::Connection::open(world.data_dir().join("keeptrusts.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = world.kt(&["keys", "revoke", "jane"]);
+    assert_eq!(refused.code(), Some(1), "{}", refused.stdout());
+    assert!(refused.stderr().contains("Revoke again until it succeeds"), "{}", refused.stderr());
+    assert_eq!(world.chat(&jane, false).send().await.code(), "key_revoked");
+    assert_eq!(world.chat(&joe, false).send().await.status, 200);
+    database.execute_batch("ROLLBACK").unwrap();
+    world.kt(&["keys", "revoke", "jane"]).succeeded();
+    assert!(world.kt(&["keys", "show", "jane", "--json"]).succeeded().json()["revoked_at"].is_string());
+    assert_eq!(world.metric("keeptrusts_revocations"), 1.0);
+}

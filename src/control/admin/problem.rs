@@ -129,6 +129,10 @@ impl From<OfficeError> for Problem {
             OfficeError::KeyUnknown => Self::token_unknown(),
             OfficeError::Random(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "random_failed", detail),
             OfficeError::Store(error) => error.into(),
+            OfficeError::RevocationNotKept(error) => {
+                log::error!("a revocation holds, but could not be kept: {error}");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
+            }
             OfficeError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail),
         }
     }

@@ -258,8 +258,10 @@ impl Desk {
         let revocation = Revocation { time: now(), reason };
         let audit = revocation_audit(&key, &revocation, actor);
         let begun = Instant::now();
-        let revoked = self.store.revoke_key(&key.id, revocation.clone(), audit).await.map_err(OfficeError::Store)?;
+        let revoked = self.store.revoke_key(&key.id, revocation.clone(), audit).await;
+        // Also where it could not be kept: a leaked key must not go on because a disk fails.
         self.apply(Some(turn), |publisher, woken| publisher.revoke(&key, woken)).await;
+        let revoked = revoked.map_err(OfficeError::RevocationNotKept)?;
         let took = begun.elapsed();
         if revoked {
             key.revocation = Some(revocation);
@@ -319,8 +321,9 @@ impl Desk {
     ) -> Result<(), OfficeError> {
         let with_audit = |key: &Key| (key.id.clone(), revocation_audit(key, revocation, actor.clone()));
         let changes = keys.iter().map(with_audit).collect();
-        let changed = self.store.revoke_keys(changes, revocation.clone()).await.map_err(OfficeError::Store)?;
+        let changed = self.store.revoke_keys(changes, revocation.clone()).await;
         self.apply(None, |publisher, woken| keys.iter().for_each(|key| publisher.revoke(key, woken))).await;
+        let changed = changed.map_err(OfficeError::RevocationNotKept)?;
         done.already += changed.iter().filter(|changed| !**changed).count();
         done.keys.extend(keys.into_iter().zip(changed).filter_map(|(key, changed)| changed.then_some(key.id)));
         Ok(())

@@ -1,7 +1,8 @@
 //! Every change: validated, made durable with its audit record, published, and only then answered.
 //!
 //! What takes something away keeps one order: it is durable, then it holds for every request to come, then
-//! running requests are woken to notice, then it is acknowledged. An acknowledgement is therefore a promise.
+//! running requests are woken to notice, then it is acknowledged. An acknowledgement is therefore a promise. A revocation
+//! that cannot be made durable holds all the same, and is not acknowledged.
 
 use std::fmt;
 use std::future::Future;
@@ -90,6 +91,8 @@ pub(crate) enum OfficeError {
     Configuration(Vec<String>),
     Random(getrandom::Error),
     Store(StoreError),
+    /// The keys are refused from now on, but another process would not know.
+    RevocationNotKept(StoreError),
     /// The process is stopping.
     Stopping,
 }
@@ -226,6 +229,10 @@ impl fmt::Display for OfficeError {
             }
             Self::Random(error) => write!(f, "failed to get random bytes from the operating system: {error}"),
             Self::Store(error) => write!(f, "the store failed: {error}"),
+            Self::RevocationNotKept(_) => f.write_str(
+                "this gateway refuses what was to be revoked from now on, but could not keep that; its log says why. \
+                 Revoke again until it succeeds, or a restart would accept it again",
+            ),
             Self::Stopping => f.write_str("the gateway is stopping"),
         }
     }
