@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::domain::ServiceTier;
@@ -349,10 +350,14 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Where a text that is no object ceases to be one.
+/// An object whose members are read and thrown away, their names as texts.
+#[derive(Deserialize)]
+struct AnyObject {}
+
+/// Where a text that begins like an object ceases to be one.
 fn misplaced(text: &str) -> AskError {
     let nowhere = AskError::NotJson { line: 0, column: 0 };
-    serde_json::from_str::<IgnoredAny>(text).map_or_else(not_json, |IgnoredAny| nowhere)
+    serde_json::from_str(text).map_or_else(not_json, |AnyObject {}| nowhere)
 }
 
 fn not_json(error: serde_json::Error) -> AskError {

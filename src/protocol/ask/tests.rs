@@ -57,6 +57,7 @@ fn bodies_that_are_no_object_say_why() {
         (b"{\"model\":\"a\",\n}", AskError::NotJson { line: 2, column: 1 }),
         (b"{\"model\":\"a\",\"x\":[1,2}", AskError::NotJson { line: 1, column: 22 }),
         (b"{\"model\":\"a\",\"x\":nul}", AskError::NotJson { line: 1, column: 21 }),
+        (b"{\"model\":\"a\",\"\\ud800\":1}", AskError::NotJson { line: 1, column: 21 }),
     ] {
         assert_eq!(read(CHAT, body), Err(error), "{}", String::from_utf8_lossy(body));
         assert!(!error.to_string().contains("secret"));
