@@ -2,10 +2,7 @@
 //!
 //! To add a noun: a method here, a file in each backend, a migration each, a line in `conformance.rs`.
 
-use std::error::Error;
-use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,11 +14,14 @@ use crate::catalog::{LastUse, Retention};
 use crate::domain::{KeyDigest, KeyKind, KeyStanding, Limits, Permissions, Timestamp, Verdict};
 use crate::journal::{Event, Phase};
 
+mod error; // why it did not do as asked
 pub(crate) mod sqlite; // keys, teams, admin tokens and audit records: the embedded default
 pub(crate) mod segments; // the event log: files that are only ever appended to
 pub(crate) mod usage; // sums of usage, which are derived from the events
 
 use segments::Verification;
+
+pub use error::StoreError;
 
 /// The most items one page holds.
 pub(crate) const PAGE_MAX: usize = 1000;
@@ -382,19 +382,6 @@ pub(crate) struct StoredEvent {
     pub(crate) json: Box<RawValue>,
 }
 
-/// Why the store did not do as asked.
-#[derive(Debug)]
-pub enum StoreError {
-    /// Something live has the name already.
-    NameTaken,
-    /// The database was made by a newer version of this program.
-    Newer { found: i64, known: i64 },
-    /// Nothing can be added, because the disk is full; what is there can still be changed.
-    DiskFull,
-    /// The database, its disk or its thread failed.
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
 impl Key {
     /// Whether the key would be accepted at `now`.
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
@@ -502,31 +489,6 @@ pub(crate) fn is_key_id(text: &str) -> bool {
 pub(crate) fn model_of(event: &Event) -> Option<&str> {
     event.model_requested.as_deref().or(event.model_served.as_deref())
 }
-
-impl StoreError {
-    fn at(path: &Path, error: std::io::Error) -> Self {
-        Self::Failed(format!("{}: {error}", path.display()).into())
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NameTaken => f.write_str("the name is taken"),
-            Self::Newer { found, known } => write!(
-                f,
-                "it was made by a newer version of this program (schema {found}, this program knows up to {known})"
-            ),
-            Self::DiskFull => f.write_str(
-                "the disk is full: make room for new things; what is left is for revocations and other changes of what \
-                 there is",
-            ),
-            Self::Failed(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for StoreError {}
 
 #[cfg(test)]
 pub(crate) mod conformance;
