@@ -3,28 +3,30 @@
 //! Label values are bounded: `key` by [`Metrics::key_series`], `model` by the price table, the rest by closed
 //! sets and by what the operator configured.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use prometheus::core::{Collector, Desc};
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{self, MetricFamily};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
-use crate::domain::{Ended, Timestamp, UsageSource, Verdict};
-
-use crate::policy::Hit;
+use crate::domain::{Timestamp, UsageSource};
 
 use super::limit_gauges::{LimitGauges, LimitReading};
-use super::record::{Closing, Opening, Record, Refused};
+
+mod series; // what a record counts, by handles that hang on its key
+mod table; // making metrics and their documentation in one
+
+use table::{NanoUsdAsUsd, Table};
+
+pub use series::KeySeries;
+pub use table::Row;
 
 /// How the names of all metrics begin.
 const PREFIX: &str = "keeptrusts";
@@ -90,35 +92,6 @@ pub struct Metrics {
     reload_time: Gauge,
 }
 
-/// One row of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub name: String,
-    pub labels: Vec<String>,
-    pub help: String,
-}
-
-/// One key's label values and the handles already looked up for it. It hangs on the key's own record in the
-/// catalog, so that a request finds its counters without a look-up by label.
-#[derive(Debug)]
-pub struct KeySeries {
-    key: Arc<str>,
-    team: Arc<str>,
-    routes: ArcSwap<Vec<Arc<RouteSeries>>>,
-}
-
-/// The handles for one key's use of one model at one provider.
-struct RouteSeries {
-    provider: Arc<str>,
-    model: Arc<str>,
-    requests: ArcSwap<Vec<(u16, IntCounter)>>,
-    tokens: [IntCounter; TOKEN_KINDS.len()],
-    cost: IntCounter,
-    /// Indexed by whether the answer is a stream.
-    duration: [Histogram; 2],
-    first_token: [Histogram; 2],
-}
-
 /// A request that waits for its provider.
 pub struct Queued {
     length: IntGauge,
@@ -133,19 +106,12 @@ impl Drop for Queued {
     }
 }
 
-impl KeySeries {
-    /// A series that belongs to no table yet; [`Metrics::key_series`] is what the catalog uses.
-    pub fn detached(key: &str, team: &str) -> Self {
-        Self { key: key.into(), team: team.into(), routes: ArcSwap::default() }
-    }
-}
-
 impl Metrics {
     /// `keys_max` bounds the values of the `key` label; further keys are counted as `other`.
     pub fn new(version: &str, keys_max: usize) -> prometheus::Result<Self> {
         let known = Arc::new(AtomicUsize::new(keys_max));
         let registry = Registry::new_custom(Some(PREFIX.into()), None)?;
-        let table = Table { registry: &registry, rows: RefCell::default() };
+        let table = Table { registry: &registry, rows: Default::default() };
         let cost = IntCounterVec::new(
             Opts::new("cost_usd_total", "What requests cost, in US dollars."),
             &["key", "team", "provider", "model"],
@@ -317,124 +283,6 @@ impl Metrics {
         self.keys_max.store(keys_max, Ordering::Relaxed);
     }
 
-    /// Counts a record.
-    pub(super) fn observe(&self, record: &Record) {
-        match record {
-            Record::Opened(opening) => self.observe_opening(opening),
-            Record::Closed(closing) => self.observe_closing(closing),
-        }
-    }
-
-    fn observe_opening(&self, opening: &Opening) {
-        self.count_hits(&opening.policies, "input");
-        if let Some(Refused { code, status }) = opening.refusal {
-            let series = &opening.key.series;
-            self.refusals.with_label_values(&[&*series.key, &*series.team, code]).inc();
-            self.count_request(series, &self.route(opening), status);
-            return;
-        }
-        self.requests_active.inc();
-        if opening.stream {
-            self.streams_active.inc();
-        }
-        if let Some(overhead) = opening.overhead {
-            self.overhead.observe(overhead.as_secs_f64());
-        }
-    }
-
-    fn observe_closing(&self, closing: &Closing) {
-        let opening = &*closing.opening;
-        self.count_hits(&closing.policies, "output");
-        let route = self.route(opening);
-        let stream = usize::from(opening.stream);
-        self.requests_active.dec();
-        if opening.stream {
-            self.streams_active.dec();
-        }
-        self.count_request(&opening.key.series, &route, closing.status);
-        let tokens = &closing.usage.tokens;
-        let counts = [tokens.input, tokens.cache_read, tokens.cache_write, tokens.output, tokens.reasoning];
-        for (counter, count) in route.tokens.iter().zip(counts) {
-            counter.inc_by(count);
-        }
-        match &closing.cost {
-            Some(cost) => route.cost.inc_by(cost.amount.0),
-            None if tokens.input + tokens.output > 0 => self.unpriced.with_label_values(&[&*route.provider]).inc(),
-            None => {}
-        }
-        route.duration[stream].observe(closing.duration.as_secs_f64());
-        if let Some(first_token) = closing.first_token {
-            route.first_token[stream].observe(first_token.as_secs_f64());
-        }
-        self.usage_records.with_label_values(&[closing.usage.source.label()]).inc();
-        let is_cut = match closing.ended {
-            Ended::Revoked | Ended::Budget | Ended::Policy => true,
-            // The gateway closed, because its client did not read.
-            Ended::ClientClosed => closing.reason != Some(Ended::ClientClosed.label()),
-            _ => false,
-        };
-        if let Some(reason) = closing.reason.filter(|_| is_cut) {
-            self.streams_cut.with_label_values(&[reason]).inc();
-        }
-        if let (Verdict::Error, Some(kind)) = (closing.verdict, closing.reason) {
-            self.upstream_errors.with_label_values(&[&*route.provider, kind]).inc();
-        }
-    }
-
-    fn count_hits(&self, hits: &[Hit], phase: &str) {
-        for Hit { policy, action, matches } in hits {
-            let labels = [&**policy, action.label(), phase];
-            self.policy_actions.with_label_values(&labels).inc_by(u64::from(*matches));
-        }
-    }
-
-    fn count_request(&self, series: &KeySeries, route: &RouteSeries, status: u16) {
-        if let Some((_, counter)) = route.requests.load().iter().find(|(known, _)| *known == status) {
-            return counter.inc();
-        }
-        let labels = [&*series.key, &*series.team, &*route.provider, &*route.model, &*status.to_string()];
-        let counter = self.requests.with_label_values(&labels);
-        counter.inc();
-        route.requests.rcu(|known| {
-            let mut known = Vec::clone(known);
-            known.push((status, counter.clone()));
-            known
-        });
-    }
-
-    /// The handles for the key, provider and model of `opening`; looked up by label the first time only.
-    fn route(&self, opening: &Opening) -> Arc<RouteSeries> {
-        let series = &*opening.key.series;
-        let provider = opening.provider.as_deref().unwrap_or(NONE);
-        let model = opening.price.as_ref().map_or(OTHER, |price| &price.name);
-        let found = |known: &&Arc<RouteSeries>| *known.provider == *provider && *known.model == *model;
-        if let Some(route) = series.routes.load().iter().find(found) {
-            return route.clone();
-        }
-        let labels = [&*series.key, &*series.team, provider, model];
-        let [key, team, ..] = labels;
-        let by_stream = |histograms: &HistogramVec| {
-            ["false", "true"].map(|stream| histograms.with_label_values(&[provider, stream]))
-        };
-        let route = Arc::new(RouteSeries {
-            provider: provider.into(),
-            model: model.into(),
-            requests: ArcSwap::default(),
-            tokens: TOKEN_KINDS.map(|kind| self.tokens.with_label_values(&[key, team, provider, model, kind])),
-            cost: self.cost.with_label_values(&labels),
-            duration: by_stream(&self.duration),
-            first_token: by_stream(&self.first_token),
-        });
-        series.routes.rcu(|known| {
-            let mut known = Vec::clone(known);
-            if !known.iter().any(|known| found(&known)) {
-                known.push(route.clone());
-            }
-            known
-        });
-        route
-    }
-
     /// Counts a refusal that no key can be charged with.
     pub fn stranger_refused(&self, code: &'static str) {
         self.refusals.with_label_values(&[NONE, NONE, code]).inc();
@@ -511,11 +359,11 @@ impl Metrics {
         }
     }
 
-    pub(super) fn journal_capacity(&self, capacity: usize) {
+    pub(in crate::journal) fn journal_capacity(&self, capacity: usize) {
         self.journal_capacity.set(capacity as i64);
     }
 
-    pub(super) fn journal_depth(&self, depth: usize) {
+    pub(in crate::journal) fn journal_depth(&self, depth: usize) {
         self.journal_depth.set(depth as i64);
     }
 
@@ -525,86 +373,12 @@ impl Metrics {
     }
 
     /// The Prometheus text exposition of everything.
-    pub(super) fn expose(&self) -> String {
+    pub(in crate::journal) fn expose(&self) -> String {
         let mut families = self.registry.gather();
         families.extend(ProcessCollector::for_self().collect());
         let mut text = Vec::new();
         // Encoding fails only for families without metrics, which `gather` leaves out.
         let _ = TextEncoder::new().encode(&families, &mut text);
         String::from_utf8(text).unwrap_or_default()
-    }
-}
-
-/// Registers what it makes.
-struct Table<'a> {
-    registry: &'a Registry,
-    rows: RefCell<Vec<Row>>,
-}
-
-impl Table<'_> {
-    fn register<C: Collector + Clone + 'static>(&self, metric: C) -> prometheus::Result<C> {
-        let row = |desc: &Desc| Row {
-            name: format!("{PREFIX}_{}", desc.fq_name),
-            labels: desc.variable_labels.clone(),
-            help: desc.help.clone(),
-        };
-        self.rows.borrow_mut().extend(metric.desc().into_iter().map(row));
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.register(IntCounter::new(name, help)?)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        self.register(IntGauge::new(name, help)?)
-    }
-
-    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.register(Gauge::new(name, help)?)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
-    }
-
-    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> prometheus::Result<HistogramVec> {
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
-    }
-}
-
-/// Exposes counters that hold nano-USD as dollars. Sums stay integers, so that the exposition can be compared
-/// with the ledger to the nano-USD.
-#[derive(Clone)]
-struct NanoUsdAsUsd(IntCounterVec);
-
-impl Collector for NanoUsdAsUsd {
-    fn desc(&self) -> Vec<&Desc> {
-        self.0.desc()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = self.0.collect();
-        for metric in families.iter_mut().flat_map(MetricFamily::mut_metric) {
-            let mut dollars = proto::Counter::default();
-            dollars.set_value(metric.get_counter().get_value() / 1e9);
-            metric.set_counter(dollars);
-        }
-        families
-    }
-}
-
-impl std::fmt::Debug for RouteSeries {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at {}", self.model, self.provider)
     }
 }
