@@ -250,6 +250,10 @@ impl Metrics {
         for source in UsageSource::ALL {
             metrics.usage_records.with_label_values(&[source.label()]);
         }
+        // From zero on, so that the first one is an increase.
+        for reason in ["all", "address"] {
+            metrics.connections_refused.with_label_values(&[reason]);
+        }
         Ok(Self { rows: table.rows.take(), ..metrics })
     }
 
