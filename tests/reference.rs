@@ -112,42 +112,12 @@ fn every_member_of_an_event_is_documented() {
     assert_eq!(documented, members);
 }
 
-/// Names of our metrics in a text of queries, and the labels that stand in braces behind each.
-fn queried(text: &str) -> Vec<(String, Vec<String>)> {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices("keeptrusts_") {
-        let name: String = text[at..].chars().take_while(|c| is_word(*c)).collect();
-        let rest = &text[at + name.len()..];
-        let braces = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inside, _)| inside);
-        let labels = braces.split(',').filter_map(|label| label.split(['=', '!', '~']).next());
-        found.push((name, labels.map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect()));
-    }
-    found
-}
-
 #[test]
-fn alerts_and_dashboards_ask_for_what_there_is() {
-    let metrics = Metrics::new("test", 1).unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
-    let dashboard = read("conf/grafana/keeptrusts.json").replace("\\\"", "\"");
-    let mut asked = 0;
-    for text in [read("conf/prometheus/rules.yml"), read("conf/prometheus/alerts.yml"), dashboard] {
-        for (name, labels) in queried(&text) {
-            let plain =
-                ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
-            let row = metrics.rows().iter().find(|row| row.name == plain || row.name == name);
-            let row = row.unwrap_or_else(|| panic!("there is no metric {name}"));
-            for label in labels {
-                assert!(label == "le" || row.labels.contains(&label), "{name} has no label {label}");
-            }
-            asked += 1;
-        }
-    }
-    assert!(asked > 40, "{asked}");
-    let operations = read("docs/OPERATIONS.md").to_lowercase();
-    for link in read("conf/prometheus/alerts.yml").split("OPERATIONS.md#").skip(1) {
+fn alerts_say_where_to_look() {
+    let read = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let (alerts, operations) = (read("conf/prometheus/alerts.yml"), read("docs/OPERATIONS.md").to_lowercase());
+    assert_eq!(alerts.matches("OPERATIONS.md#").count(), alerts.matches("- alert:").count());
+    for link in alerts.split("OPERATIONS.md#").skip(1) {
         let heading = link.split_whitespace().next().unwrap().replace('-', " ");
         assert!(operations.contains(&format!("### {heading}\n")), "docs/OPERATIONS.md has no heading {heading}");
     }

@@ -15,6 +15,7 @@ mod streams;
 mod refusals;
 mod upstream_faults;
 mod commands;
+mod dashboards;
 mod crash;
 mod full_disk;
 mod export;
