@@ -1,7 +1,7 @@
 //! The directory everything durable lives in, for one process at a time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
@@ -30,6 +30,8 @@ pub enum DataDirError {
         mode: u32,
     },
     InUse(PathBuf),
+    /// There is something else.
+    NoDirectory(PathBuf),
 }
 
 impl DataDir {
@@ -37,10 +39,20 @@ impl DataDir {
     /// its mode, because it may serve others too; every file made in it is private by its own mode.
     pub(super) fn open(path: &Path) -> Result<Self, DataDirError> {
         let in_path = |error| DataDirError::Io { path: path.into(), error };
+        if path.exists() && !path.is_dir() {
+            return Err(DataDirError::NoDirectory(path.into()));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(in_path)?;
         let mode = fs::metadata(path).map_err(in_path)?.permissions().mode() & 0o7777;
         if mode & 0o022 != 0 {
             return Err(DataDirError::Writable { path: path.into(), mode });
+        }
+        if let Some((owner, myself)) = strangers(path) {
+            log::warn!(
+                "the data directory {} belongs to user {owner} and this process is user {myself}, whose files the owner \
+                 may be unable to open: start the gateway as user {owner}",
+                path.display()
+            );
         }
         let lock = private_file(&path.join(LOCK_FILE)).map_err(in_path)?;
         match lock.try_lock() {
@@ -53,6 +65,13 @@ impl DataDir {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The users who a directory belongs to and who this process is, if they are two.
+fn strangers(path: &Path) -> Option<(u32, u32)> {
+    let owner = |path: &Path| Some(fs::metadata(path).ok()?.uid());
+    let (owner, myself) = (owner(path)?, owner(Path::new("/proc/self"))?);
+    (owner != myself).then_some((owner, myself))
 }
 
 /// Opens a file for writing that only its owner can read, whatever the umask; makes it if need be.
@@ -75,7 +94,18 @@ pub(super) fn keep_room(file: &File, at: u64, bytes: u64) -> io::Result<()> {
 impl fmt::Display for DataDirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { path, error } => write!(f, "failed to use the data directory {}: {error}", path.display()),
+            Self::Io { path, error } => {
+                write!(f, "failed to use the data directory {}: {error}", path.display())?;
+                match strangers(path) {
+                    Some((owner, myself)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        write!(f, "; it belongs to user {owner}, and this process is user {myself}")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::NoDirectory(path) => {
+                write!(f, "{} is no directory: choose another one with --data-dir, or move it away", path.display())
+            }
             Self::Writable { path, mode } => write!(
                 f,
                 "others can write to the data directory {0} (mode {mode:04o}): run `chmod go-w {0}`, or choose \
@@ -106,6 +136,14 @@ mod tests {
         assert!(matches!(DataDir::open(&path), Err(DataDirError::InUse(_))));
         drop(owner);
         assert!(DataDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_directory_is_told() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        fs::write(&path, "").unwrap();
+        assert!(matches!(DataDir::open(&path), Err(DataDirError::NoDirectory(_))));
     }
 
     #[test]

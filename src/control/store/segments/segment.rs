@@ -94,7 +94,9 @@ impl Segment {
             if let Some(end) = memchr(b'\n', &start) {
                 let header: Result<Header, _> = serde_json::from_slice(&start[..end]);
                 let header = header.map_err(|error| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("{}: no header: {error}", path.display()))
+                    let what =
+                        format!("{}: its first line is damaged: {error}: restore it from a backup", path.display());
+                    io::Error::new(io::ErrorKind::InvalidData, what)
                 })?;
                 return Ok(Some(Self::new(path.into(), header, end as u64 + 1, bytes)));
             }

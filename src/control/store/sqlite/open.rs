@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::control::data_dir::private_file;
 use crate::control::store::StoreError;
@@ -22,9 +22,8 @@ const LOG_BYTES_KEPT: i64 = 16 * 1024 * 1024;
 
 /// `keeptrusts.db`, for reading and writing.
 pub(super) fn keys(data_dir: &Path) -> Result<Connection, StoreError> {
-    let mut db = writable(&data_dir.join(KEYS_FILE), "FULL")?;
-    migrate(&mut db, &KEYS_SCHEMA)?;
-    Ok(db)
+    let path = data_dir.join(KEYS_FILE);
+    open(&path, "FULL", &KEYS_SCHEMA).map_err(|error| explained(error, &path, "restore it from a backup"))
 }
 
 /// Where SQLite writes changes of `keeptrusts.db` first.
@@ -34,9 +33,9 @@ pub(super) fn keys_log(data_dir: &Path) -> PathBuf {
 
 /// `usage.db`, for reading and writing.
 pub(super) fn usage(data_dir: &Path) -> Result<Connection, StoreError> {
-    let mut db = writable(&data_dir.join(USAGE_FILE), "NORMAL")?;
-    migrate(&mut db, &USAGE_SCHEMA)?;
-    Ok(db)
+    let path = data_dir.join(USAGE_FILE);
+    let remedy = "remove it with what begins with its name; it is made anew from the events";
+    open(&path, "NORMAL", &USAGE_SCHEMA).map_err(|error| explained(error, &path, remedy))
 }
 
 /// `usage.db`, for reading.
@@ -47,9 +46,24 @@ pub(super) fn usage_for_reading(data_dir: &Path) -> Result<Connection, StoreErro
     Ok(db)
 }
 
+fn open(path: &Path, synchronous: &str, schema: &[&str]) -> Result<Connection, StoreError> {
+    let mut db = writable(path, synchronous)?;
+    migrate(&mut db, schema)?;
+    Ok(db)
+}
+
+/// Which file it is and, if it is damaged, what to do.
+fn explained(error: StoreError, path: &Path, remedy: &str) -> StoreError {
+    let StoreError::Failed(cause) = error else { return error };
+    let code = cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    let is_damaged = matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt));
+    let remedy = if is_damaged { format!(": {remedy}") } else { String::new() };
+    StoreError::Failed(format!("{}: {cause}{remedy}", path.display()).into())
+}
+
 fn writable(path: &Path, synchronous: &str) -> Result<Connection, StoreError> {
     // SQLite would make the file with the umask's mode; its log files inherit this one.
-    private_file(path).map_err(|error| StoreError::at(path, error))?;
+    private_file(path).map_err(|error| StoreError::Failed(error.into()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY_TIME_MAX)?;

@@ -11,7 +11,7 @@ use crate::control::store::conformance::{self, audit, key};
 use crate::control::store::{AdminRole, KeyStore, Revocation, StoreError};
 use crate::domain::Timestamp;
 
-use super::SqliteStore;
+use super::{SqliteStore, SqliteUsage};
 
 #[tokio::test]
 async fn it_keeps_every_law_of_a_store() {
@@ -159,4 +159,18 @@ async fn a_store_from_the_future_is_refused() {
     Connection::open(dir.path().join("keeptrusts.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = SqliteStore::open(Arc::new(DataDir::open(dir.path()).unwrap())).err().unwrap();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_named_with_what_to_do() {
+    let (dir, store) = conformance::sqlite();
+    drop(store);
+    for file in ["keeptrusts.db", "usage.db"] {
+        fs::write(dir.path().join(file), [b'x'; 8192]).unwrap();
+    }
+    let data_dir = Arc::new(DataDir::open(dir.path()).unwrap());
+    let error = SqliteStore::open(data_dir.clone()).err().unwrap().to_string();
+    assert!(error.contains("keeptrusts.db: ") && error.ends_with("restore it from a backup"), "{error}");
+    let error = SqliteUsage::open(data_dir).err().unwrap().to_string();
+    assert!(error.contains("usage.db: ") && error.ends_with("made anew from the events"), "{error}");
 }
