@@ -1,39 +1,10 @@
-//! The life of keys, from the command line to the edge.
+//! Keys from the command line: listed, shown, changed, explained, checked. What becomes of their requests: `life_of_a_key`.
 
 use std::process::Stdio;
 
 use serde_json::json;
 
 use crate::harness::{World, command};
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_breaks_nothing_until_its_overlap_ends() {
-    let mut world = World::start().await;
-    let first = world.key("jane");
-    assert_eq!(world.chat(&first, false).send().await.status, 200);
-    let rotated = world.kt(&["keys", "rotate", "jane", "--overlap", "2s", "--json"]).succeeded().json();
-    let second = rotated["key"].as_str().unwrap().to_owned();
-    world.keep_secret(&second);
-    for key in [&first, &second] {
-        assert_eq!(world.chat(key, false).send().await.status, 200);
-    }
-    let listed = world.kt(&["keys", "list", "--state", "rotated", "--json"]).succeeded().json();
-    assert_eq!(listed[0]["name"], "jane");
-    let shown = world.kt(&["keys", "show", "jane", "--json"]).succeeded().json();
-    let texts = shown["secrets"].as_array().unwrap();
-    assert!(
-        texts.iter().all(|text| text["last_address"] == "127.0.0.1" && text["last_used_at"].is_string()),
-        "{shown}"
-    );
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
-    assert_eq!(world.chat(&first, false).send().await.status, 401);
-    assert_eq!(world.chat(&second, false).send().await.status, 200);
-    let third = world.kt(&["keys", "rotate", "jane", "--overlap", "0"]).succeeded();
-    world.keep_secret(third.stdout().trim());
-    assert!(third.stderr().contains("the old text has ended"), "{}", third.stderr());
-    assert_eq!(world.chat(&second, false).send().await.status, 401);
-    assert_eq!(world.chat(third.stdout().trim(), false).send().await.status, 200);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn last_uses_survive_a_restart() {
@@ -114,7 +85,7 @@ async fn wrong_usage_of_keys_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_checked_without_a_gateway() {
+async fn a_key_is_checked_without_a_gateway_and_never_from_the_command_line() {
     let mut world = World::start().await;
     let key = world.key("jane");
     let check = |text: &str| {
@@ -135,5 +106,5 @@ async fn a_key_is_checked_without_a_gateway() {
     for (text, why) in [(&key[..20], "cut off"), ("sk-foreign", "not a Keeptrusts key"), ("", "not a Keeptrusts key")] {
         let (code, said) = check(text);
         assert!(code == Some(1) && said.contains(why), "{said}");
-    }
+    }    assert_eq!(world.kt(&["keys", "check", &key]).code(), Some(2), "a secret is not taken from the command line");
 }
