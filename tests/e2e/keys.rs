@@ -106,5 +106,6 @@ async fn a_key_is_checked_without_a_gateway_and_never_from_the_command_line() {
     for (text, why) in [(&key[..20], "cut off"), ("sk-foreign", "not a Keeptrusts key"), ("", "not a Keeptrusts key")] {
         let (code, said) = check(text);
         assert!(code == Some(1) && said.contains(why), "{said}");
-    }    assert_eq!(world.kt(&["keys", "check", &key]).code(), Some(2), "a secret is not taken from the command line");
+    }
+    assert_eq!(world.kt(&["keys", "check", &key]).code(), Some(2), "a secret is not taken from the command line");
 }
