@@ -19,6 +19,8 @@ const SCHEMA: &str = "keeptrusts.segment/1";
 const SUFFIX: &str = ".jsonl";
 /// How much of a file is read at once.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+/// And at first.
+const FIRST_BYTES: usize = 8 * 1024;
 /// A range this small is read from its beginning rather than halved again.
 const RANGE_BYTES_MIN: u64 = 64 * 1024;
 
@@ -180,11 +182,13 @@ pub(super) struct Lines<'a> {
     bytes: Vec<u8>,
     /// How much of `bytes` was given out.
     taken: usize,
+    /// How much is read next: little at first, because many look for one line alone.
+    step: usize,
 }
 
 impl<'a> Lines<'a> {
     pub(super) fn new(file: &'a File, at: u64, end: u64) -> Self {
-        Self { file, at, end, bytes: Vec::new(), taken: 0 }
+        Self { file, at, end, bytes: Vec::new(), taken: 0, step: FIRST_BYTES }
     }
 
     /// The next line, without its line break.
@@ -223,8 +227,10 @@ impl<'a> Lines<'a> {
     fn fill(&mut self) -> io::Result<bool> {
         self.bytes.drain(..self.taken);
         self.taken = 0;
-        let read = read_at(self.file, self.at, self.end, &mut self.bytes)?;
+        let end = self.end.min(self.at + self.step as u64);
+        let read = read_at(self.file, self.at, end, &mut self.bytes)?;
         self.at += read as u64;
+        self.step = (self.step * 4).min(BLOCK_BYTES);
         Ok(read > 0)
     }
 }
