@@ -8,7 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::harness::{Ask, World, chat_body, command};
 
@@ -134,4 +139,66 @@ async fn upgrades_lose_no_request_and_cut_no_stream_while_the_socket_is_held() {
     let usage = world.kt(&["usage", "--json"]).succeeded().json();
     assert_eq!(usage["total"]["cost_nano_usd"], cost, "what all processes served is in the sums: {usage}");
     tokio::task::block_in_place(|| manager.stop(gateway));
+}
+
+/// How often it is restarted under clients that keep their connections.
+const RESTARTS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_keep_their_connections_lose_no_request_to_a_restart() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    world.gateway.stop();
+    let manager = Manager::new();
+    let mut gateway = manager.start(&world);
+    manager.hears("READY=1");
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> =
+        (0..4).map(|_| tokio::spawn(keep_asking(manager.address(), key.clone(), stop.clone()))).collect();
+    for _ in 0..RESTARTS {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        gateway = tokio::task::block_in_place(|| {
+            manager.stop(gateway);
+            let next = manager.start(&world);
+            manager.hears("READY=1");
+            next
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut answered = 0;
+    for client in clients {
+        let (requests, connections) = client.await.unwrap();
+        assert!((2..=RESTARTS + 1).contains(&connections), "{connections} connections for {requests} requests");
+        answered += requests;
+    }
+    let events = world.events_after(2 * answered).await;
+    assert_eq!(events.len(), 2 * answered);
+    tokio::task::block_in_place(|| manager.stop(gateway));
+}
+
+/// Asks again and again on a connection for as long as it is not told that it ends. How often, and on how many.
+async fn keep_asking(edge: SocketAddr, key: String, stop: Arc<AtomicBool>) -> (usize, usize) {
+    let body = Bytes::from(chat_body("gpt-4o-mini", false).to_string());
+    let (mut requests, mut connections) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let stream = TcpStream::connect(edge).await.unwrap();
+        let (mut line, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        connections += 1;
+        let mut is_last = false;
+        while !is_last && !stop.load(Ordering::Relaxed) {
+            let request = Request::post("/v1/chat/completions")
+                .header("host", "kt")
+                .header("authorization", format!("Bearer {key}"));
+            let request = request.body(Full::new(body.clone())).unwrap();
+            let answer = line.send_request(request).await.expect("the connection was closed under a request");
+            assert_eq!(answer.status(), 200);
+            is_last = answer.headers().get("connection").is_some_and(|value| value == "close");
+            answer.into_body().collect().await.unwrap();
+            requests += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    (requests, connections)
 }
