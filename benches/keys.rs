@@ -1,4 +1,4 @@
-//! Authentication and changes among many keys: `cargo bench --bench keys`. What each measures, its budget and its
+//! Authentication, loading and changes of many keys: `cargo bench --bench keys`. What each measures, its budget and its
 //! figure stand in `benches/README.md`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up has nothing to measure")]
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderValue};
-use keeptrusts::catalog::{Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState};
+use keeptrusts::catalog::{Catalog, Credential, CurrentCatalog, Interrupt, KeyIndex, KeyRecord, KeyState};
 use keeptrusts::domain::{KeyDigest, KeyKind, KeyText, Pepper, Timestamp};
 use keeptrusts::gateway::authenticate::{Authority, authenticate};
 use keeptrusts::journal::KeySeries;
@@ -119,16 +119,42 @@ fn authenticate_nobody(bencher: Bencher) {
     bench_authenticate(bencher, |_| None, false);
 }
 
+/// Keys that have been read from the store → a catalog in force, and the one before it gone.
+#[divan::bench(args = [10_000, 100_000], sample_count = 30, sample_size = 1)]
+fn load_a_catalog(bencher: Bencher, keys: u64) {
+    let current = CurrentCatalog::new(catalog(KeyIndex::default()));
+    let read = || (0..keys).map(|number| (digest(number), credential(number))).collect::<Vec<_>>();
+    bencher.with_inputs(read).bench_local_values(|read| {
+        let keys = read.into_iter().collect();
+        current.update(|catalog| catalog.keys = keys);
+    });
+}
+
+/// A key among 100 000 is looked up and revoked, and so many running requests of it are told.
+#[divan::bench(args = [0, 100], sample_count = 1000, sample_size = 1)]
+fn revoke_a_key_among_100_000(bencher: Bencher, running: usize) {
+    let keys: Vec<_> = (0..KEYS).map(|number| (digest(number), credential(number))).collect();
+    let current = CurrentCatalog::new(catalog(keys.into_iter().collect()));
+    let now = SystemTime::now().into();
+    let mut number = 0;
+    let next = || {
+        number += 23;
+        let digest = digest(number % KEYS);
+        let credential = current.load().keys.find(&digest).unwrap().clone();
+        let woken = Interrupt::Call { call: |_| {}, handle: 0 };
+        (digest, (0..running).map(|_| credential.running(woken.clone())).collect::<Vec<_>>())
+    };
+    bencher.with_inputs(next).bench_local_refs(|(digest, running)| {
+        let catalog = current.load();
+        let state = &catalog.keys.find(digest).unwrap().key.state;
+        state.revoke();
+        assert_eq!(state.interrupt_lapsed(now), running.len());
+    });
+}
+
 /// Publishing one more key among a million, as a request would see it.
 #[divan::bench(sample_count = 200, sample_size = 1)]
 fn publish_a_key_among_1_000_000(bencher: Bencher) {
-    let digest = |number: u64| {
-        let mut bytes = [0; 32];
-        for (at, chunk) in bytes.chunks_mut(8).enumerate() {
-            chunk.copy_from_slice(&(number + at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-        }
-        KeyDigest(bytes)
-    };
     let keys = (0..MANY_KEYS).map(|number| (digest(number), credential(number))).collect();
     let current = CurrentCatalog::new(catalog(keys));
     let mut number = MANY_KEYS;
@@ -136,4 +162,13 @@ fn publish_a_key_among_1_000_000(bencher: Bencher) {
         number += 1;
         current.update(|catalog| catalog.keys.insert(digest(number), credential(number)));
     });
+}
+
+/// As evenly spread as a real one, and made in no time.
+fn digest(number: u64) -> KeyDigest {
+    let mut bytes = [0; 32];
+    for (at, chunk) in bytes.chunks_mut(8).enumerate() {
+        chunk.copy_from_slice(&(number + at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+    }
+    KeyDigest(bytes)
 }
