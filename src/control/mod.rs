@@ -128,7 +128,7 @@ impl Control {
         let ledger = Ledger::start(events.clone(), fresh.clone(), records, metrics.clone(), &settings.gateway);
         let mut ledger = ledger.map_err(OpenError::Thread)?;
         let sums = Arc::new(SqliteUsage::open(data_dir.clone()).map_err(in_store)?);
-        let usage = Usage::start(sums, events.clone(), fresh, ledger.tip().clone()).await;
+        let usage = Usage::start(sums, events.clone(), fresh).await;
         let (usage, summing) = usage.map_err(in_store)?;
         ledger.sum(summing);
         let publisher = Publisher::compile(&*store, reading.configured.clone(), metrics.clone(), now());
@@ -142,6 +142,7 @@ impl Control {
             metrics: metrics.clone(),
             gateway: settings.gateway.clone(),
             data_dir: data_dir.path().into(),
+            ledger: ledger.running().clone(),
         };
         tokio::spawn(sink.run(ledger.tip().clone()));
         let (closing, closed) = watch::channel(false);

@@ -45,6 +45,7 @@ const GIVE_UP_PATIENCE: Duration = Duration::from_millis(500);
 /// The running ledger.
 pub struct Ledger {
     tip: watch::Receiver<i64>,
+    running: watch::Receiver<()>,
     state: Arc<State>,
     writer: Thread,
     /// Tells how many records were given up.
@@ -81,6 +82,7 @@ impl Ledger {
         gateway: &str,
     ) -> std::io::Result<Self> {
         let (tell, tip) = watch::channel(store.tip());
+        let (is_running, running) = watch::channel(());
         let (end, ended) = oneshot::channel();
         let state = Arc::new(State::default());
         let writer = Writer {
@@ -89,6 +91,7 @@ impl Ledger {
             records,
             metrics,
             tell,
+            _is_running: is_running,
             state: state.clone(),
             events: EventWriter::new(gateway),
             taken: Vec::with_capacity(GROUP_MAX),
@@ -104,12 +107,17 @@ impl Ledger {
             let _ = end.send(writer.run());
         };
         let thread = thread::Builder::new().name("ledger".into()).spawn(run)?;
-        Ok(Self { tip, state, writer: thread.thread().clone(), ended, summing: None })
+        Ok(Self { tip, running, state, writer: thread.thread().clone(), ended, summing: None })
     }
 
     /// How far the log reaches. Closed when the ledger has ended.
     pub(super) fn tip(&self) -> &watch::Receiver<i64> {
         &self.tip
+    }
+
+    /// Closed when the ledger has ended. Whoever waits for that alone is not woken for each group of events.
+    pub(super) fn running(&self) -> &watch::Receiver<()> {
+        &self.running
     }
 
     /// Where the operator's wishes about the log are from now on.
@@ -125,7 +133,7 @@ impl Ledger {
 
     /// Waits until every journal is gone and all they held is durable, but no longer than `patience`.
     pub async fn finish(self, patience: Duration) -> Result<(), Unwritten> {
-        let Self { tip: _, state, writer, mut ended, summing } = self;
+        let Self { tip: _, running: _, state, writer, mut ended, summing } = self;
         let begun = Instant::now();
         let lost = loop {
             // It may be waiting for records, and the last journal goes without a word.
@@ -153,6 +161,7 @@ struct Writer {
     records: Records,
     metrics: Arc<Metrics>,
     tell: watch::Sender<i64>,
+    _is_running: watch::Sender<()>,
     state: Arc<State>,
     events: EventWriter,
     /// Records that were taken from the journal and are not durable yet.

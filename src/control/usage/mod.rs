@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -77,18 +77,17 @@ impl Summing {
 }
 
 impl Usage {
-    /// Brings the sums up to the end of the log, and goes on as `tip` grows. The sums are exact when this returns.
+    /// Brings the sums up to the end of the log, and goes on as it grows. The sums are exact when this returns.
     pub(super) async fn start(
         store: Arc<dyn UsageStore>,
         events: Arc<dyn EventStore>,
         fresh: Arc<Fresh>,
-        tip: watch::Receiver<i64>,
     ) -> Result<(Self, Summing), StoreError> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopped) = oneshot::channel();
         let mut roller = Roller::open(store.clone(), events, fresh).await?;
         roller.settle().await?;
-        let running = tokio::spawn(roller.run(tip, asked, stopped));
+        let running = tokio::spawn(roller.run(asked, stopped));
         Ok((Self { store, asks }, Summing { stop, running }))
     }
 
@@ -217,20 +216,14 @@ impl Roller {
         Ok(())
     }
 
-    async fn run(
-        mut self,
-        mut tip: watch::Receiver<i64>,
-        mut asked: mpsc::Receiver<Ask>,
-        mut stopped: oneshot::Receiver<()>,
-    ) {
+    /// Sums until it is stopped, which is when the ledger has ended.
+    async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut stopped: oneshot::Receiver<()>) {
         let mut storing = tokio::time::interval(STORE_EVERY);
         let mut ageing = tokio::time::interval(AGE_EVERY);
         storing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ageing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Closed when the ledger has ended.
-                () = ended(&mut tip) => break,
                 _ = &mut stopped => break,
                 _ = storing.tick() => {
                     let kept = self.settle().await;
@@ -332,10 +325,6 @@ impl Roller {
         let order = EventOrder::OldestFirst { after };
         self.events.events(EventQuery { filter: EventFilter::default(), order, limit }).await
     }
-}
-
-async fn ended(tip: &mut watch::Receiver<i64>) {
-    while tip.changed().await.is_ok() {}
 }
 
 fn read(stored: &StoredEvent) -> Option<Row<'_>> {

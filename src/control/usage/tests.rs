@@ -23,7 +23,6 @@ use super::*;
 struct Log {
     events: Mutex<Vec<(i64, Arc<Event>)>>,
     next: AtomicI64,
-    tip: Mutex<Option<watch::Sender<i64>>>,
 }
 
 impl Log {
@@ -31,16 +30,7 @@ impl Log {
         for event in events {
             let seq = self.next.fetch_add(1, Ordering::SeqCst) + 1;
             self.events.lock().push((seq, Arc::new(Event { seq, ..event })));
-            if let Some(tip) = &*self.tip.lock() {
-                tip.send_replace(seq);
-            }
         }
-    }
-
-    fn follow(&self) -> watch::Receiver<i64> {
-        let (tip, follower) = watch::channel(0);
-        *self.tip.lock() = Some(tip);
-        follower
     }
 
     /// The sums by the plain way: over all events that are there.
@@ -134,7 +124,7 @@ impl World {
     async fn start(&self) -> Usage {
         let fresh = Arc::new(Fresh::default());
         *self.fresh.lock() = fresh.clone();
-        let (usage, summing) = Usage::start(self.store(), self.log.clone(), fresh, self.log.follow()).await.unwrap();
+        let (usage, summing) = Usage::start(self.store(), self.log.clone(), fresh).await.unwrap();
         *self.summing.lock() = Some(summing);
         usage
     }

@@ -40,6 +40,8 @@ pub(super) struct Sink {
     pub(super) metrics: Arc<Metrics>,
     pub(super) gateway: Arc<str>,
     pub(super) data_dir: PathBuf,
+    /// Closed when the ledger has ended.
+    pub(super) ledger: watch::Receiver<()>,
 }
 
 /// What a sink that has a receiver knows.
@@ -55,7 +57,7 @@ impl Sink {
     pub(super) async fn run(self, mut tip: watch::Receiver<i64>) {
         // Without a receiver there is nothing to remember.
         while self.webhook().is_none() {
-            if is_ended(&mut tip, LOOK).await {
+            if self.is_ended(LOOK).await {
                 return;
             }
         }
@@ -67,12 +69,12 @@ impl Sink {
                     "failed to read or write webhook.json, trying again (without it, events are sent from now on): {error}"
                 ),
             }
-            if is_ended(&mut tip, RETRY_PAUSE_MAX).await {
+            if self.is_ended(RETRY_PAUSE_MAX).await {
                 return;
             }
         };
         let mut run = Run { sink: self, postman: Postman::new(), checkpoint, is_failing: false };
-        while !is_ended(&mut tip, Duration::ZERO).await {
+        while !run.sink.is_ended(Duration::ZERO).await {
             if run.sink.webhook().is_none() {
                 run.sink.metrics.webhook_behind(0);
                 sleep(LOOK).await;
@@ -85,6 +87,11 @@ impl Sink {
                 run.deliver(webhook, &mut tip).await;
             }
         }
+    }
+
+    /// Waits; true as soon as the ledger has ended.
+    async fn is_ended(&self, pause: Duration) -> bool {
+        timeout(pause, self.ledger.clone().changed()).await.is_ok()
     }
 
     fn webhook(&self) -> Option<Arc<Webhook>> {
@@ -166,7 +173,7 @@ impl Run {
             self.tell_behind(tip);
             let paused = Instant::now();
             while paused.elapsed() < pause {
-                if is_ended(tip, LOOK.min(pause.saturating_sub(paused.elapsed()))).await {
+                if self.sink.is_ended(LOOK.min(pause.saturating_sub(paused.elapsed()))).await {
                     return None;
                 }
                 let present = self.sink.webhook()?;
@@ -197,10 +204,4 @@ impl Run {
         }
         tried
     }
-}
-
-/// Waits; true as soon as the ledger has ended.
-async fn is_ended(tip: &mut watch::Receiver<i64>, at_most: Duration) -> bool {
-    let ended = async { while tip.changed().await.is_ok() {} };
-    timeout(at_most, ended).await.is_ok()
 }
