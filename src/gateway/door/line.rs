@@ -20,13 +20,14 @@ use pingora::protocols::{
     UniqueID,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::protocol::framing::{BodyFraming, ChunkFault, Chunks, Fault, Head, HeadLimits, HeadScan};
 
+use super::alarm::Alarm;
 use super::gather::Gathered;
 use super::patience::{Pace, Patience};
-use super::silence::{Alarm, Silence};
+use super::silence::{Silence, SilentProvider};
 
 /// What is read at once. Most requests' heads fit, with the beginning of the body.
 const READ_BYTES: usize = 4096;
@@ -81,7 +82,7 @@ enum Rest {
 pub enum NoHead {
     /// The client closed, or its connection broke.
     Gone,
-    /// It began, and its time was up before it ended.
+    /// Its time was up before it ended.
     Late,
     Faulty(Fault),
 }
@@ -116,16 +117,17 @@ impl Line {
     }
 
     /// Waits for the first byte of a request. It may be here already.
-    pub async fn begun(&mut self) -> Result<(), NoHead> {
+    pub async fn begun(&mut self, until: Instant) -> Result<(), NoHead> {
         while self.ahead.is_empty() {
-            self.read_on().await?;
+            self.read_on(until).await?;
         }
         Ok(())
     }
 
     /// Reads the head of the next request, which is then what is read from this connection. `scan` shows afterwards
-    /// what was seen of it, also of one that was refused.
-    pub async fn next(&mut self, scan: &mut HeadScan, limits: &HeadLimits) -> Result<Head, NoHead> {
+    /// what was seen of it, also of one that was refused. Where it is not here already, it has this much `time`.
+    pub async fn next(&mut self, scan: &mut HeadScan, limits: &HeadLimits, time: Duration) -> Result<Head, NoHead> {
+        let mut until = None;
         loop {
             match scan.advance(&self.ahead, limits) {
                 Ok(Some(head)) => {
@@ -133,16 +135,16 @@ impl Line {
                     self.hand_on(head.bytes.len(), head.body);
                     return Ok(head);
                 }
-                Ok(None) => self.read_on().await?,
+                Ok(None) => self.read_on(*until.get_or_insert_with(|| Instant::now() + time)).await?,
                 Err(fault) => return Err(NoHead::Faulty(fault)),
             }
         }
     }
 
     /// Waits for the first words of HTTP/2, and lets everything through from there on.
-    pub async fn preface(&mut self) -> Result<(), NoHead> {
+    pub async fn preface(&mut self, until: Instant) -> Result<(), NoHead> {
         while self.ahead.len() < PREFACE.len() {
-            self.read_on().await?;
+            self.read_on(until).await?;
             if !self.ahead.iter().zip(PREFACE).all(|(came, due)| came == due) {
                 return Err(NoHead::Gone);
             }
@@ -170,22 +172,26 @@ impl Line {
         }
     }
 
-    async fn read_on(&mut self) -> Result<(), NoHead> {
-        let Self { stream, ahead, .. } = self;
+    async fn read_on(&mut self, until: Instant) -> Result<(), NoHead> {
+        let Self { stream, ahead, alarm, .. } = self;
         // Read on the stack: a connection that waits, or drips, holds no room for what has not come.
         let came = poll_fn(|cx| {
             let mut room = [MaybeUninit::uninit(); READ_BYTES];
             let mut piece = ReadBuf::uninit(&mut room);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
+            if Pin::new(&mut *stream).poll_read(cx, &mut piece)?.is_pending() {
+                ready!(alarm.poll(|| Some(until), cx));
+                return Poll::Ready(io::Result::Ok(None));
+            }
             ahead.extend_from_slice(piece.filled());
-            Poll::Ready(io::Result::Ok(piece.filled().len()))
+            Poll::Ready(Ok(Some(piece.filled().len())))
         });
         match came.await {
-            Ok(0) | Err(_) => {
+            Ok(None) => Err(NoHead::Late),
+            Ok(Some(0)) | Err(_) => {
                 self.ended = true;
                 Err(NoHead::Gone)
             }
-            Ok(_) => Ok(()),
+            Ok(Some(_)) => Ok(()),
         }
     }
 
@@ -284,7 +290,9 @@ impl Line {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            self.alarm.poll(&self.silence, cx)?;
+            if self.alarm.poll(|| self.silence.due(), cx).is_ready() {
+                return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, SilentProvider)));
+            }
             if self.ahead.len() >= AHEAD_BYTES_MAX {
                 return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
             }

@@ -6,8 +6,9 @@
 //! it exactly this request. HTTP/2 frames its requests unmistakably; there the limits are those of its connection.
 
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use log::debug;
@@ -18,7 +19,7 @@ use pingora::proxy::{HttpProxy, Session, http_proxy};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::catalog::{CurrentCatalog, Doorway, Timeouts};
@@ -36,6 +37,7 @@ mod line; // a connection that gives Pingora one request at a time
 mod gather; // what goes out on it, as few packets
 mod streams; // the requests of an HTTP/2 connection, each by itself
 mod silence; // how long a provider may be silent
+mod alarm; // when a deadline has passed
 mod patience; // how long what is written waits for its client
 mod caps; // how many connections there may be
 
@@ -98,8 +100,9 @@ impl Door {
     /// Serves a client until one of the two ends the connection.
     async fn serve(&self, line: Box<Line>, shutdown: &ShutdownWatch) {
         let (mut line, mut settings, mut first) = (line, None::<HttpPersistentSettings>, true);
+        let mut stopping = pin!(stopping(shutdown.clone()));
         loop {
-            if let Err(refusal) = self.receive(&mut line, first, shutdown).await {
+            if let Err(refusal) = self.receive(&mut line, first, shutdown, stopping.as_mut()).await {
                 if let Some((refusal, dialect)) = refusal {
                     self.refuse(&mut line, &refusal, dialect).await;
                 }
@@ -127,22 +130,24 @@ impl Door {
         line: &mut Line,
         first: bool,
         shutdown: &ShutdownWatch,
+        stopping: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), Option<(Refusal, Dialect)>> {
         // The settings that hold when the wait begins.
         let (Timeouts { header, keepalive, .. }, limits, pace) = self.settings();
         let patience = if first { header } else { keepalive };
         line.bear(pace);
-        let mut shutdown = shutdown.clone();
         let since = Instant::now();
         let mut scan = HeadScan::default();
         let head = async {
             // A connection on which nothing was asked is closed without a word.
-            timeout(patience, line.begun()).await.map_err(|_elapsed| NoHead::Gone)??;
-            let head = timeout(header, line.next(&mut scan, &limits.head)).await;
-            head.map_err(|_elapsed| NoHead::Late)?
+            line.begun(since + patience).await.map_err(|_missing| NoHead::Gone)?;
+            line.next(&mut scan, &limits.head, header).await
         };
         let stopping = async {
-            let _ = shutdown.wait_for(|stopping| *stopping).await;
+            // It says so only once.
+            if !*shutdown.borrow() {
+                stopping.await;
+            }
             if first || since.elapsed() < IDLE {
                 sleep(LAST_CALL).await;
             }
@@ -219,7 +224,7 @@ impl ServerApp for Door {
                 let mut line = Box::new(Line::new(stream, pace));
                 // Pingora would wait for it for ever, and log each that is none. What comes behind it has as long as
                 // a connection may be idle.
-                if let Ok(Ok(())) = timeout(header, line.preface()).await {
+                if let Ok(()) = line.preface(Instant::now() + header).await {
                     self.streams.process_new(line, shutdown).await;
                 }
             }
@@ -234,6 +239,12 @@ impl ServerApp for Door {
     async fn cleanup(&self) {
         self.proxy.http_cleanup().await;
     }
+}
+
+/// Ends when the gateway begins to stop. Made once for a connection, because to begin to wait takes locks.
+async fn stopping(mut shutdown: ShutdownWatch) {
+    // It is dropped only when the process ends.
+    let _ = shutdown.wait_for(|stopping| *stopping).await;
 }
 
 fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {

@@ -4,14 +4,12 @@
 //! from the waits within it. But it watches the client's connection all the while; so that is where the time is kept.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use nix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 /// Until when the provider has to say something. Set by the request, watched by its connection.
 #[derive(Clone, Debug)]
@@ -20,16 +18,13 @@ pub struct Silence(Arc<Until>);
 #[derive(Debug)]
 struct Until {
     base: Instant,
-    /// Milliseconds after `base`; 0 while nobody waits.
+    /// By the coarse clock.
+    base_millis: u64,
+    /// Milliseconds by the coarse clock; 0 while nobody waits.
     due: AtomicU64,
     /// What is gathered of the answer must not go out any more.
     withdrawn: AtomicBool,
 }
-
-/// What watches a [`Silence`]. It is set anew only when it rings, and stays set from one request of a connection to
-/// the next, so that most requests never touch the timer.
-#[derive(Debug, Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
 
 /// The provider has said nothing for too long.
 #[derive(Debug)]
@@ -37,13 +32,14 @@ pub struct SilentProvider;
 
 impl Silence {
     pub fn new() -> Self {
-        Self(Arc::new(Until { base: Instant::now(), due: AtomicU64::new(0), withdrawn: AtomicBool::new(false) }))
+        let (base, base_millis) = (Instant::now(), coarse_millis());
+        Self(Arc::new(Until { base, base_millis, due: AtomicU64::new(0), withdrawn: AtomicBool::new(false) }))
     }
 
     /// From now on the provider has this long.
     pub fn may_last(&self, limit: Duration) {
-        let due = self.0.base.elapsed() + limit;
-        self.0.due.store(due.as_millis() as u64, Ordering::Relaxed);
+        let due = coarse_millis().saturating_add(limit.as_millis() as u64);
+        self.0.due.store(due, Ordering::Relaxed);
     }
 
     /// Nobody waits for a provider any more.
@@ -60,33 +56,22 @@ impl Silence {
         self.0.withdrawn.load(Ordering::Relaxed)
     }
 
-    fn due(&self) -> Option<Instant> {
+    /// Until when the provider has to say something, if anybody waits for it.
+    pub fn due(&self) -> Option<Instant> {
         match self.0.due.load(Ordering::Relaxed) {
             0 => None,
-            due => Some(self.0.base + Duration::from_millis(due)),
+            due => Some(self.0.base + Duration::from_millis(due.saturating_sub(self.0.base_millis))),
         }
     }
 }
 
-impl Alarm {
-    /// Fails when `silence` has lasted too long.
-    pub fn poll(&mut self, silence: &Silence, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(mut due) = silence.due() else { return Ok(()) };
-        let Self(sleep) = self;
-        let sleep = sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        while let Poll::Ready(()) = sleep.as_mut().poll(cx) {
-            let Some(now_due) = silence.due() else { return Ok(()) };
-            due = now_due;
-            if due <= Instant::now() {
-                return Err(io::Error::new(ErrorKind::TimedOut, SilentProvider));
-            }
-            sleep.as_mut().reset(due);
-        }
-        Ok(())
-    }
+/// Milliseconds of the clock that only goes forward, as of the system's last tick, which is no more than ten of them ago
+/// (clock_gettime(2), `CLOCK_MONOTONIC_COARSE`). It is asked for every piece of an answer; the exact one takes ten times
+/// as long.
+fn coarse_millis() -> u64 {
+    // Only an unknown clock is refused, and Linux has this one since 2.6.32.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
+    now.as_millis() as u64
 }
 
 impl fmt::Display for SilentProvider {
