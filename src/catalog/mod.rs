@@ -24,7 +24,7 @@ mod webhook; // where events are sent, and what signs them
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use limits::{
     Binding, Bucket, Crossing, Demand, Hit, Hold, Learned, LimitDocument, Meters, Moment, Named, Organization, Quota,
-    RunningBudget, Scopes, Size, Standing, Unit, Used, Wait, check, readings, standings, tightest,
+    RunningBudget, Scopes, Size, Standing, Unit, Used, Wait, check, nanos_of, readings, standings, tightest,
 };
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use repeats::{Repeats, Sent};

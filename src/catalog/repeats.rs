@@ -47,6 +47,11 @@ struct Watched {
 }
 
 impl Repeats {
+    /// Whether a request has ever been watched. Where none has, there is nothing to count and nothing to forget.
+    pub fn are_watched(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Counts a request that is about to be sent. One that was sent again `limit` times already must not be, for as
     /// long as the error says.
     pub fn count(&self, sent: &Sent<'_>, limit: u32, now: u64) -> Result<(), Duration> {

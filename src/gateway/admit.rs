@@ -188,7 +188,14 @@ impl Taken {
     }
 
     /// Makes what was taken be what was used, and gives back the rest.
-    pub fn settle(self, credential: &Credential, model: Option<&str>, usage: &Usage, cost: NanoUsd) -> Vec<Crossing> {
+    pub fn settle(
+        self,
+        credential: &Credential,
+        model: Option<&str>,
+        usage: &Usage,
+        cost: NanoUsd,
+        now: Moment,
+    ) -> Vec<Crossing> {
         let Self { hold, payer } = self;
         let (input_tokens, output_tokens) = (usage.tokens.input, usage.tokens.output);
         if output_tokens > 0 {
@@ -196,7 +203,7 @@ impl Taken {
         }
         let spending = Spending { money: cost, tokens: input_tokens.saturating_add(output_tokens) };
         let used = Used { input_tokens, output_tokens, spending };
-        hold.settle(Scopes::of(credential, &payer), model, used, Moment::now())
+        hold.settle(Scopes::of(credential, &payer), model, used, now)
     }
 }
 

@@ -6,7 +6,10 @@
 //! So the buffer is switched on *late*, for the tail of the body alone. This relies on internals: the version
 //! is pinned, and `tests/e2e` holds the boundary at 65 535, 65 536, 65 537 and 131 073 bytes.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -74,15 +77,23 @@ async fn read_announced(
     limits: &Limits,
     mut held: Held<'_>,
 ) -> Result<Bytes, BodyError> {
-    let begun = Instant::now();
+    let mut begun = None;
     let mut body = BytesMut::new();
     loop {
         let rest = announced.map(|length| (length as usize).saturating_sub(body.len()));
         if rest.is_none_or(|rest| rest <= RETRY_BUFFER_BYTES) {
             session.enable_retry_buffering();
         }
-        let piece = timeout_at(limits.deadline(begun, body.len()), session.read_request_body()).await;
-        let piece = piece.map_err(|_elapsed| BodyError::Refused(Refusal::BodyTimeout))?;
+        let mut piece = pin!(session.read_request_body());
+        // Mostly it is here already, and needs no deadline.
+        let piece = match poll_fn(|cx| Poll::Ready(piece.as_mut().poll(cx))).await {
+            Poll::Ready(piece) => piece,
+            Poll::Pending => {
+                let begun = *begun.get_or_insert_with(Instant::now);
+                let piece = timeout_at(limits.deadline(begun, body.len()), piece).await;
+                piece.map_err(|_elapsed| BodyError::Refused(Refusal::BodyTimeout))?
+            }
+        };
         let Some(piece) = piece.map_err(client)? else { break };
         if body.len() + piece.len() > limits.bytes_max {
             return Err(BodyError::Refused(Refusal::BodyTooLarge { limit: limits.bytes_max as u64, scope: None }));

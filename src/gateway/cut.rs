@@ -80,7 +80,7 @@ impl Cause {
 pub fn cause(stage: &Stage) -> Option<Cause> {
     match stage {
         Stage::Arrived | Stage::Ended => None,
-        Stage::Admitted(admission, _) => admission.book().credential().lapse(now()).map(Cause::Lapsed),
+        Stage::Admitted(admission, _) => admission.book().credential().lapse_now().map(Cause::Lapsed),
         Stage::Relaying(commitment, _) => commitment.cause().filter(|_| !commitment.answer.has_ended()),
     }
 }
@@ -141,7 +141,7 @@ fn ending(refusal: &Refusal, answer: &Answer, plan: &Plan, request_id: Option<&s
 
 /// What an admitted request came to that was stopped before a provider was asked.
 pub fn receipt(book: &Book) -> Receipt {
-    let lapse = book.credential().lapse(now()).unwrap_or(Lapse::Revoked);
+    let lapse = book.credential().lapse_now().unwrap_or(Lapse::Revoked);
     let row = Refusal::Lapsed(lapse).row();
     Receipt::unused(Verdict::Deny, Some(row.code), row.status.as_u16(), Ended::Revoked)
 }

@@ -1,12 +1,13 @@
 //! What happens when a request does not end as it should: who failed, what the caller is told, how it is booked.
 
+use std::time::Instant;
 use std::{fmt, io};
 
 use bytes::Bytes;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::catalog::Moment;
+use crate::catalog::nanos_of;
 use crate::domain::{Ended, Verdict};
 use crate::protocol::error::{self, ErrorFacts};
 
@@ -110,13 +111,13 @@ pub fn conclude(stage: Stage, error: Option<&Error>) {
 /// tells of an error in full is neither good nor bad: clients know what to do with it.
 fn remember(commitment: &Commitment, plan: &Plan, ended: Ended) {
     let Some(credential) = commitment.credential() else { return };
-    let (repeats, now) = (credential.key.state.repeats(), Moment::now().nanos);
-    let answer = &commitment.answer;
+    let (repeats, answer) = (credential.key.state.repeats(), &commitment.answer);
+    let now = || nanos_of(Instant::now());
     match ended {
         Ended::UpstreamFailed if answer.failure() == Some(UPSTREAM_STATUS) => {}
-        Ended::UpstreamFailed | Ended::Budget | Ended::Policy => repeats.ended_badly(&plan.sent(), now),
-        Ended::Complete if answer.status().is_some_and(|status| status < 400) => {
-            repeats.ended_well(&plan.sent(), now);
+        Ended::UpstreamFailed | Ended::Budget | Ended::Policy => repeats.ended_badly(&plan.sent(), now()),
+        Ended::Complete if repeats.are_watched() && answer.status().is_some_and(|status| status < 400) => {
+            repeats.ended_well(&plan.sent(), now());
         }
         _ => {}
     }

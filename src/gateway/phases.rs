@@ -21,7 +21,7 @@ use super::CONNECTS_MAX;
 use super::authenticate::Passthrough;
 use super::failure::{self, Told};
 use super::heat::Heat;
-use super::journey::{Arrival, Journey, Stage, UnderWay, now};
+use super::journey::{Arrival, Journey, Stage, UnderWay};
 use super::pressure::Pressure;
 use super::receive::{Reception, receive};
 use super::relay::{self, Answer, Commitment};
@@ -139,7 +139,7 @@ impl ProxyHttp for Gateway {
         let Stage::Admitted(admission, _) = &journey.stage else { return lost() };
         let watch = cut::watch(session, admission.book().credential());
         // Watched first and asked then: whoever revokes after the question wakes this request.
-        if admission.book().credential().lapse(now()).is_some() {
+        if admission.book().credential().lapse_now().is_some() {
             return Err(cut::stop());
         }
         let stage = std::mem::replace(&mut journey.stage, Stage::Ended);

@@ -9,7 +9,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::catalog::{Catalog, Credential, Moment, Wanted};
+use crate::catalog::{Catalog, Credential, Moment, Wanted, nanos_of};
 use crate::domain::{Ended, Unknown, Verdict};
 use crate::journal;
 use crate::protocol::ask::{self, AskError, AskHead};
@@ -25,7 +25,7 @@ use super::authorize::{Grant, Listed, authorize, authorize_entry, authorize_own_
 use super::body::{self, BodyError};
 use super::frame;
 use super::inspect::{Inspection, inspect};
-use super::journey::{Arrival, Facts, Journey, now};
+use super::journey::{Arrival, Facts, Journey};
 use super::me;
 use super::phases::Gateway;
 use super::pressure::Held;
@@ -135,10 +135,10 @@ fn enter(
     located: &Result<Route<'_>, RouteError>,
 ) -> Result<(Account, Entry), Refusal> {
     let metrics = gateway.journal.metrics();
-    let (client, address) = (arrival.client, arrival.address);
+    let (client, address, arrived_at) = (arrival.client, arrival.address, arrival.started_at);
     let facts = |credential, organization| facts(arrival, credential, organization, dialect, located);
     let authority = Authority { catalog, pepper: &gateway.pepper, passthrough: gateway.passthrough(&catalog.settings) };
-    match authenticate(&head.headers, &authority, now()) {
+    match authenticate(&head.headers, &authority, arrived_at) {
         Ok(caller) => {
             let account = attribute(&caller, catalog);
             let slot = place(&gateway.journal, catalog.settings.audit).inspect_err(|refusal| {
@@ -195,19 +195,19 @@ async fn judge(
     match route.target {
         Target::Ask(endpoint) => {
             frame::check(uri.query(), &session.req_header().headers)?;
-            admit::look_in(account, catalog, Moment::now())?;
+            admit::look_in(account, catalog, Moment::of(entry.facts.started, entry.facts.started_at))?;
             let held = gateway.pressure.enter(gateway.requests(), &catalog.settings.overload)?;
-            let body = read_body(catalog, account, session, entry, held).await?;
+            let (body, came) = read_body(catalog, account, session, entry, held).await?;
             let (grant, ask) = ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, &body)?;
             let (body_bytes, price) = (entry.facts.request_bytes, entry.facts.price.as_deref());
             let asked = admit::Asked { endpoint, ask: &ask, body_bytes, price };
-            let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, Moment::now())?;
+            let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, came)?;
             let inspection = inspect(catalog, &mut entry.facts, &body)?;
             let mut plan = plan(account, &grant, session.req_header(), &route, endpoint, &ask, &body, inspection)?;
             repeats(account, &plan, catalog.settings.repeats)?;
-            let begun = Instant::now();
-            plan.turn = wait(session, account, catalog, &plan.provider, gateway.journal.metrics()).await?;
-            entry.facts.waited += begun.elapsed();
+            let (turn, waited) = wait(session, account, catalog, &plan.provider, gateway.journal.metrics()).await?;
+            plan.turn = turn;
+            entry.facts.waited += waited;
             Ok(Judged::Forward(room, Box::new(plan)))
         }
         Target::Models(dialect) => {
@@ -233,13 +233,14 @@ async fn judge(
     }
 }
 
+/// Reads the body. Also: when it was there.
 async fn read_body(
     catalog: &Catalog,
     account: &Account,
     session: &mut Session,
     entry: &mut Entry,
     held: Held<'_>,
-) -> Result<Bytes, Stop> {
+) -> Result<(Bytes, Moment), Stop> {
     let begun = Instant::now();
     let own = catalog.settings.body_bytes_max;
     let tighter = admit::body_bytes_max(account, catalog).filter(|(limit, _)| *limit < own as u64);
@@ -247,7 +248,8 @@ async fn read_body(
     let settings = &catalog.settings;
     let limits = body::Limits { bytes_max, patience: settings.timeouts.body, rate_min: settings.body_rate_min };
     let body = body::read(session, &limits, held).await;
-    entry.facts.waited = begun.elapsed();
+    let came = Instant::now();
+    entry.facts.waited = came - begun;
     let body = body.map_err(|error| match error {
         BodyError::Refused(Refusal::BodyTooLarge { limit, .. }) => {
             Stop::Refused(Refusal::BodyTooLarge { limit, scope: tighter.map(|(_, scope)| scope) })
@@ -255,8 +257,9 @@ async fn read_body(
         BodyError::Refused(refusal) => Stop::Refused(refusal),
         BodyError::Client(error) => Stop::Gone(error),
     })?;
+    let Facts { started, started_at, .. } = entry.facts;
     entry.facts.request_bytes = body.len() as u64;
-    Ok(body)
+    Ok((body, Moment::of(came, started_at.saturating_add(came - started))))
 }
 
 /// Reads what a body asks for, and finds who may answer it.
@@ -293,7 +296,11 @@ fn ask_provider(
 /// Refuses what its sender seems to send again and again without end.
 fn repeats(account: &Account, plan: &Plan, limit: Option<u32>) -> Result<(), Refusal> {
     let Some(limit) = limit else { return Ok(()) };
-    let counted = account.credential().key.state.repeats().count(&plan.sent(), limit, Moment::now().nanos);
+    let repeats = account.credential().key.state.repeats();
+    if !repeats.are_watched() {
+        return Ok(());
+    }
+    let counted = repeats.count(&plan.sent(), limit, nanos_of(Instant::now()));
     counted.map_err(|wait| Refusal::Repeated { limit, seconds: wait.as_secs_f64().ceil() as u32 })
 }
 

@@ -4,17 +4,17 @@
 //! Pingora's `logging` is skipped when a task is dropped: no way of ending leaves a request unrecorded.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use crate::catalog::{Credential, Crossing};
+use crate::catalog::{Credential, Crossing, Moment};
 use crate::domain::{Advisor, Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
 use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot, Threshold};
 use crate::policy::{Action, Hit};
 
 use super::admit::Taken;
-use super::journey::{Facts, now};
+use super::journey::Facts;
 use super::refusal::Refusal;
 
 /// The status recorded when the caller left before it got one.
@@ -45,8 +45,9 @@ impl Entry {
     }
 
     fn close(&mut self, verdict: Verdict, refusal: Option<Refused>) -> (Arc<Opening>, Option<Slot>) {
-        let overhead = refusal.is_none().then(|| self.facts.started.elapsed().saturating_sub(self.facts.waited));
-        let opening = Arc::new(self.facts.opening(verdict, refusal, overhead));
+        let taken = self.facts.started.elapsed();
+        let overhead = refusal.is_none().then(|| taken.saturating_sub(self.facts.waited));
+        let opening = Arc::new(self.facts.opening(verdict, refusal, overhead, taken));
         (opening, self.slot.take())
     }
 }
@@ -63,12 +64,19 @@ impl Drop for Entry {
 }
 
 impl Facts {
-    fn opening(&self, verdict: Verdict, refusal: Option<Refused>, overhead: Option<Duration>) -> Opening {
+    /// The record of the request, `taken` after it arrived.
+    fn opening(
+        &self,
+        verdict: Verdict,
+        refusal: Option<Refused>,
+        overhead: Option<Duration>,
+        taken: Duration,
+    ) -> Opening {
         let key = &self.credential.key;
         Opening {
             request_id: self.request_id.clone(),
             started_at: self.started_at,
-            time: now(),
+            time: self.started_at.saturating_add(taken),
             verdict,
             refusal,
             key: KeyIdentity { id: key.id.clone(), name: key.name.clone(), series: key.state.series() },
@@ -208,22 +216,23 @@ impl Book {
             policies,
         } = receipt;
         let mut thresholds = Vec::new();
+        let (instant, time) = (Instant::now(), SystemTime::now().into());
         // Before the record: whoever has seen the end of a request finds nothing held by it.
         if let Some(taken) = self.taken.take() {
             let model = self.opening.model_requested.as_deref();
             let amount = cost.as_ref().map_or(NanoUsd(0), |cost| cost.amount);
-            let crossings = taken.settle(&self.credential, model, &usage, amount);
+            let crossings = taken.settle(&self.credential, model, &usage, amount, Moment::of(instant, time));
             thresholds.extend(crossings.into_iter().map(|crossing| tell(crossing, slot.metrics())));
         }
         slot.write(Record::Closed(Box::new(Closing {
             opening: self.opening.clone(),
-            time: now(),
+            time,
             verdict,
             reason,
             model_served,
             status,
             first_token,
-            duration: self.started.elapsed(),
+            duration: instant.saturating_duration_since(self.started),
             response_bytes,
             usage,
             advisors,

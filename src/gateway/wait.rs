@@ -3,7 +3,7 @@
 //! What the limits count is held meanwhile: a request that waits is one that runs. Who waits is watched like one whose
 //! answer runs: a client that leaves leaves the line, and a key that may not go on is refused at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora::Error;
 use pingora::proxy::Session;
@@ -14,7 +14,6 @@ use crate::providers::{Capacity, Provider};
 
 use super::attribute::Account;
 use super::cut;
-use super::journey::now;
 use super::refusal::{Busy, Refusal};
 
 /// How often a request that cannot be woken looks whether its key may still go on.
@@ -27,16 +26,16 @@ pub enum Unserved {
     Client(Box<Error>),
 }
 
-/// The request's turn at `provider`; `None` where it needs none.
+/// The request's turn at `provider`, and how long was waited for it; `None` where it needs none.
 pub async fn wait(
     session: &mut Session,
     account: &Account,
     catalog: &Catalog,
     provider: &Provider,
     metrics: &Metrics,
-) -> Result<Option<Turn>, Unserved> {
+) -> Result<(Option<Turn>, Duration), Unserved> {
     let (Some(queue), Some(capacity)) = (catalog.queues.of(&provider.name), provider.capacity) else {
-        return Ok(None);
+        return Ok((None, Duration::ZERO));
     };
     let credential = account.credential();
     let busy = |waited| Unserved::Refused(Refusal::ProviderBusy(busy(provider, queue, capacity, waited)));
@@ -44,17 +43,18 @@ pub async fn wait(
     let own = account.own_key().filter(|_| account.kind() == journal::Credential::ProviderKey);
     let who = own.map_or(&credential.key.id, |own| &own.fingerprint);
     let line = match queue.join(who, Scopes::of(credential, &catalog.payer).weight()) {
-        Ok(Joined::Turn(turn)) => return Ok(Some(turn)),
+        Ok(Joined::Turn(turn)) => return Ok((Some(turn), Duration::ZERO)),
         Ok(Joined::Line(line)) => line,
         Err(Full) => return Err(busy(false)),
     };
+    let begun = Instant::now();
     let _queued = metrics.queued(&provider.name);
-    let lapsed = || credential.lapse(now());
+    let lapsed = || credential.lapse_now();
     let watch = cut::watch(session, credential);
     let stood = tokio::time::timeout(capacity.queue_time, stand(session, line, lapsed)).await;
     drop(watch);
     match stood {
-        Ok(Stood::Turn(turn)) => Ok(Some(turn)),
+        Ok(Stood::Turn(turn)) => Ok((Some(turn), begun.elapsed())),
         Ok(Stood::Displaced) => Err(busy(false)),
         Ok(Stood::Lapsed(lapse)) => {
             // A connection that was woken is not read from any more: its client is told to take another.

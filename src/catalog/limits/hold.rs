@@ -1,10 +1,11 @@
 //! What one request has taken of all the limits that concern it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::meters::{Gauge, Meter, Meters};
 use super::purse::{Purse, THRESHOLDS};
-use super::{Binding, Demand, Hit, Moment, Scopes, check};
+use super::{Binding, Demand, Hit, Moment, Scopes, check, nanos_of};
 use crate::catalog::Scope;
 use crate::domain::{Budget, NanoUsd, Spending};
 
@@ -178,8 +179,8 @@ impl Hold {
     }
 
     /// How the tightest limits on requests and on tokens stand that it has taken from.
-    pub fn binding(&self, now: Moment) -> Binding {
-        Binding::of(self.taken().map(|(_, meter)| meter), now)
+    pub fn binding(&self, now: Instant) -> Binding {
+        Binding::of(self.taken().map(|(_, meter)| meter), nanos_of(now))
     }
 
     fn give_back(&mut self, now: u64) {

@@ -29,7 +29,7 @@ mod demand; // what a request may use, at worst and as a rule
 pub use demand::{Demand, Learned, Size};
 pub use hold::{Crossing, Hold, Used};
 pub use meters::{Meters, RunningBudget};
-pub use moment::Moment;
+pub use moment::{Moment, nanos_of};
 pub use readings::readings;
 pub use report::{Binding, Bucket, Hit, LimitDocument, Named, Standing, Unit, Wait, check, standings, tightest};
 

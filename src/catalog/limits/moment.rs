@@ -19,7 +19,16 @@ pub struct Moment {
 
 impl Moment {
     pub fn now() -> Self {
-        let nanos = u64::try_from(BEGIN.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Self { nanos, wall: SystemTime::now().into() }
+        Self::of(Instant::now(), SystemTime::now().into())
     }
+
+    /// The moment at which both clocks were read already. Reading one takes longer than most of what it is read for.
+    pub fn of(instant: Instant, wall: Timestamp) -> Self {
+        Self { nanos: nanos_of(instant), wall }
+    }
+}
+
+/// The nanoseconds from this process's start to `instant`.
+pub fn nanos_of(instant: Instant) -> u64 {
+    u64::try_from(instant.saturating_duration_since(*BEGIN).as_nanos()).unwrap_or(u64::MAX)
 }

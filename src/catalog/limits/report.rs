@@ -294,7 +294,7 @@ impl Hit {
 }
 
 impl Binding {
-    pub(super) fn of<'a>(meters: impl Iterator<Item = &'a Meter>, now: Moment) -> Self {
+    pub(super) fn of<'a>(meters: impl Iterator<Item = &'a Meter>, nanos: u64) -> Self {
         let mut binding = Self::default();
         for meter in meters {
             let (place, limit, pace, rate) = match &meter.gauge {
@@ -302,7 +302,7 @@ impl Binding {
                 Gauge::Tokens(_, limit, pace, rate) => (&mut binding.tokens, *limit, pace, rate),
                 Gauge::Slots(..) | Gauge::Budget(..) => continue,
             };
-            let level = rate.level(now.nanos);
+            let level = rate.level(nanos);
             let bucket = Bucket { limit, remaining: pace.left(level), reset: Duration::from_nanos(level) };
             if place.is_none_or(|tightest| bucket.remaining < tightest.remaining) {
                 *place = Some(bucket);

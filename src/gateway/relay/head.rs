@@ -4,6 +4,7 @@
 //! and nobody who speaks HTTP looks at it (RFC 9110 §5.1): the heads go on without.
 
 use std::mem::replace;
+use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -86,7 +87,7 @@ pub fn complete(
     if !fired.is_empty() {
         added.text(POLICIES, &fired);
     }
-    if let Some(binding) = commitment.binding() {
+    if let Some(binding) = commitment.binding(Instant::now()) {
         added.limits(&binding);
     }
     added.overhead(commitment.overhead());

@@ -3,18 +3,17 @@
 //! From the moment a request's header goes to the provider its [`Admission`] is a [`Commitment`]: it may cost
 //! money, whatever ends it. What it does not do: decide what the use costs; that is `settle`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora::{Error, ErrorType};
 
-use crate::catalog::{Binding, Credential, Interruptible, Lapse, Moment};
+use crate::catalog::{Binding, Credential, Interruptible, Lapse};
 use crate::domain::{Ended, Verdict};
 use crate::protocol::coding::Undecodable;
 
 use super::admit::Admission;
 use super::cut::Cause;
 use super::inspect;
-use super::journey::now;
 use super::report::{Book, Receipt};
 use super::settle::{settle, so_far};
 
@@ -53,7 +52,7 @@ impl Commitment {
 
     /// Why the key may not go on, if it may not.
     pub fn lapse(&self) -> Option<Lapse> {
-        self.book.as_ref()?.credential().lapse(now())
+        self.book.as_ref()?.credential().lapse_now()
     }
 
     /// Why the answer may not go on, if it may not.
@@ -75,8 +74,8 @@ impl Commitment {
     }
 
     /// How the tightest limits on requests and tokens stand, where any concern the request.
-    pub fn binding(&self) -> Option<Binding> {
-        Some(self.book.as_ref()?.taken()?.hold().binding(Moment::now()))
+    pub fn binding(&self, now: Instant) -> Option<Binding> {
+        Some(self.book.as_ref()?.taken()?.hold().binding(now))
     }
 
     /// What policies made of the request, and which of them found something.
