@@ -3,8 +3,8 @@
 //! Pingora chooses a provider before it reads a body; we must read first, because the body names the model.
 //! Pingora 0.9.1 will still forward a body that was read before, if its own retry buffer holds something: it
 //! then passes that buffer, at most 64 KiB, through `request_body_filter`, where ours is put in its place.
-//! So the buffer is switched on *late*, for the tail of the body alone. This relies on internals: the version
-//! is pinned, and `tests/e2e` holds the boundary at 65 535, 65 536, 65 537 and 131 073 bytes.
+//! So the buffer is switched on *late*, for the tail of the body alone, or filled with something else. This relies on
+//! internals: the version is pinned, and `tests/e2e` holds the boundary at 65 535, 65 536, 65 537 and 131 073 bytes.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,6 +25,8 @@ use super::refusal::Refusal;
 
 /// What Pingora's retry buffer holds at most (`BODY_BUF_LIMIT` in its HTTP/1 and HTTP/2 servers).
 const RETRY_BUFFER_BYTES: usize = 64 * 1024;
+/// A body of HTTP/1 that is larger is stood in for: its tail would be copied three times, which takes longer.
+const TAIL_KEPT_MAX: u64 = 32 * 1024;
 /// What must have come of a body before room is set aside for all of it, on its sender's word: one that drips takes what
 /// it has brought.
 const TRUSTED_BYTES_MIN: usize = 16 * 1024;
@@ -78,10 +80,11 @@ async fn read_announced(
     mut held: Held<'_>,
 ) -> Result<Bytes, BodyError> {
     let mut begun = None;
+    let is_stood_in = is_http1(session) && announced.is_some_and(|length| length > TAIL_KEPT_MAX);
     let mut body = BytesMut::new();
     loop {
         let rest = announced.map(|length| (length as usize).saturating_sub(body.len()));
-        if rest.is_none_or(|rest| rest <= RETRY_BUFFER_BYTES) {
+        if !is_stood_in && rest.is_none_or(|rest| rest <= RETRY_BUFFER_BYTES) {
             session.enable_retry_buffering();
         }
         let mut piece = pin!(session.read_request_body());
@@ -112,10 +115,10 @@ async fn read_announced(
     Ok(body.freeze())
 }
 
-/// A chunked body of more than 64 KiB has overflowed the retry buffer. A request of one byte is parsed in its
-/// place so that the buffer holds something again, and the real header is put back.
+/// The retry buffer holds nothing of a large body: it was left out, or a chunked one has overflowed it. A request of one
+/// byte is parsed in the body's place so that the buffer holds something, and the real header is put back.
 async fn stand_in(session: &mut Session) -> Result<(), BodyError> {
-    if !matches!(session.downstream_session.as_ref(), ServerSession::H1(_)) {
+    if !is_http1(session) {
         let why = "an HTTP/2 request body of more than 64 KiB needs a content-length".to_owned();
         return Err(BodyError::Refused(Refusal::RequestMalformed(why)));
     }
@@ -128,6 +131,10 @@ async fn stand_in(session: &mut Session) -> Result<(), BodyError> {
     *session.req_header_mut() = header;
     session.set_keepalive(keepalive);
     Ok(())
+}
+
+fn is_http1(session: &Session) -> bool {
+    matches!(session.downstream_session.as_ref(), ServerSession::H1(_))
 }
 
 /// What goes upstream when Pingora offers a piece of its retry buffer: nothing yet, or at the end the body.

@@ -18,7 +18,7 @@ fn body_of(length: usize) -> Vec<u8> {
 }
 
 /// Pingora's retry buffer holds 64 KiB; the replay of bodies must not notice.
-const BOUNDARIES: [usize; 8] = [100, 65_535, 65_536, 65_537, 131_071, 131_072, 131_073, 1_000_000];
+const BOUNDARIES: [usize; 10] = [100, 32_768, 32_769, 65_535, 65_536, 65_537, 131_071, 131_072, 131_073, 1_000_000];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_any_size_arrives_whole() {
