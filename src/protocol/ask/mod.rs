@@ -377,7 +377,7 @@ fn checked_text(body: &[u8]) -> Result<&str, AskError> {
     if body.starts_with(b"\xEF\xBB\xBF") {
         return Err(AskError::ByteOrderMark);
     }
-    let text = std::str::from_utf8(body).map_err(|error| AskError::NotUtf8 { offset: error.valid_up_to() })?;
+    let text = simdutf8::compat::from_utf8(body).map_err(|error| AskError::NotUtf8 { offset: error.valid_up_to() })?;
     match text.trim_ascii_start().chars().next() {
         None => Err(AskError::Empty),
         Some('{') => Ok(text),
