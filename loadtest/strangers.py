@@ -4,31 +4,25 @@
     loadtest/strangers.py [--kt target/release/kt] [--keys 1000000]
 
 First, unknown keys of the right form by the hundred on four connections: what they cost in memory, log lines and
-bytes in the data directory. Then, on one connection, five kinds of keys in random order (two of unknown ones; unknown ones
-that begin like a live one, and like one that nobody has; a revoked one): the median time of each kind and Welch's t
-between them, below which there is nothing to see if it stays within 4.5 (the usual bound of leakage tests). Loopback only;
-minutes. Needs Python 3.11 and nothing else.
+bytes in the data directory. Then, on one connection, six kinds of keys in random order (three of unknown ones, one of
+them always the same; unknown ones that begin like a live one, and like one that nobody has; a revoked one): the median
+time of each kind and Welch's t between them, below which there is nothing to see if it stays within 4.5 (the usual bound
+of leakage tests). Loopback only; minutes. Needs Python 3.11 and nothing else.
 """
 
 import argparse
-import json
 import os
 import random
 import socket
 import statistics
-import subprocess
-import tempfile
 import threading
 import time
 import zlib
 
+import started
+
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-CONFIG = """version: 1
-listen: {edge: "127.0.0.1:0", admin: "127.0.0.1:0", metrics: "127.0.0.1:0"}
-providers:
-  openai: {kind: openai, base_url: "http://127.0.0.1:9", api_key: {env: STRANGERS_KEY}}
-access: {failures_per_minute: 100000}
-"""
+SETTINGS = "access: {failures_per_minute: 100000}\n"
 
 
 def key(begins="kt_ak_"):
@@ -69,18 +63,8 @@ def flood(port, count):
         answers(connection, 100, buffer)
 
 
-def resident(process):
-    with open(f"/proc/{process.pid}/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
-
 def size(folder):
     return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
-
-
-def lines(path):
-    with open(path) as file:
-        return len(file.readlines())
 
 
 def timings(port, kinds, count):
@@ -104,72 +88,63 @@ def welch(a, b):
     ) ** 0.5
 
 
+def load(gateway, count):
+    """What so many unknown keys cost."""
+    flood(gateway.edge, 10_000)
+    time.sleep(1)
+    stands = lambda: (gateway.resident(), gateway.log_lines(), size(gateway.data))
+    before, begun = stands(), time.monotonic()
+    threads = [threading.Thread(target=flood, args=(gateway.edge, count // 4)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.monotonic() - begun
+    time.sleep(1)
+    print(f"{count} unknown keys in {took:.0f} s ({count / took:.0f}/s)")
+    for what, was, is_now in zip(("resident bytes", "log lines", "bytes of data"), before, stands()):
+        print(f"  {what}: {was} before, {is_now} after")
+
+
+def compare(gateway, count):
+    """Whether the time of a refusal tells anything about the key."""
+    live, revoked = gateway.key("live"), gateway.key("revoked")
+    gateway.office("keys", "revoke", "revoked")
+    # A text that begins the same each time is checked a little faster than one that does not, whatever it is: so
+    # what begins like a live key is held against what begins like none, and one text that was revoked against one that
+    # nobody ever had.
+    nobodys = key()
+    kinds = {
+        "begins like a live key": lambda: key(live[:20]),
+        "begins like no key": lambda: key(nobodys[:20]),
+        "unknown": key,
+        "unknown as well": key,
+        "unknown, always the same": lambda: nobodys,
+        "revoked": lambda: revoked,
+    }
+    times = timings(gateway.edge, kinds, count)
+    for kind, found in times.items():
+        print(f"{kind}: median {statistics.median(found):.2f} µs, mean {statistics.mean(found):.2f} µs")
+    for kind, other in [
+        ("begins like a live key", "begins like no key"),
+        ("begins like no key", "unknown"),
+        ("unknown as well", "unknown"),
+        ("revoked", "unknown, always the same"),
+    ]:
+        print(f"{kind} against {other}: t = {welch(times[kind], times[other]):.2f}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kt", default="target/release/kt")
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--timings", type=int, default=100_000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        config, log, data = (os.path.join(folder, name) for name in ("kt.yaml", "log", "data"))
-        with open(config, "w") as file:
-            file.write(CONFIG)
-        with open(log, "w") as file:
-            gateway = subprocess.Popen(
-                [given.kt, "gateway", "run", "--config", config, "--data-dir", data],
-                env=dict(os.environ, STRANGERS_KEY="made-up"),
-                stderr=file,
-            )
-        try:
-            for _ in range(100):
-                time.sleep(0.1)
-                with open(log) as file:
-                    text = file.read()
-                if "edge listens on" in text:
-                    break
-            port = int(text.split("edge listens on 127.0.0.1:")[1].split(",")[0])
-            office = lambda *command: subprocess.run(
-                [given.kt, *command, "--data-dir", data], capture_output=True, check=True
-            ).stdout
-            live = json.loads(office("keys", "create", "--name", "live", "--json"))["key"]
-            revoked = json.loads(office("keys", "create", "--name", "revoked", "--json"))["key"]
-            office("keys", "revoke", "revoked")
-            flood(port, 10_000)
-            time.sleep(1)
-            before, begun = (resident(gateway), lines(log), size(data)), time.monotonic()
-            threads = [threading.Thread(target=flood, args=(port, given.keys // 4)) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            took = time.monotonic() - begun
-            time.sleep(1)
-            after = (resident(gateway), lines(log), size(data))
-            print(f"{given.keys} unknown keys in {took:.0f} s ({given.keys / took:.0f}/s)")
-            for what, was, is_now in zip(("resident bytes", "log lines", "bytes of data"), before, after):
-                print(f"  {what}: {was} before, {is_now} after")
-            # A text that begins the same each time is checked a little faster than one that does not, whatever it is: so
-            # what begins like a live key is held against what begins like none.
-            nobodys = key()
-            kinds = {
-                "begins like a live key": lambda: key(live[:20]),
-                "begins like no key": lambda: key(nobodys[:20]),
-                "unknown": key,
-                "unknown as well": key,
-                "revoked": lambda: revoked,
-            }
-            times = timings(port, kinds, 100_000)
-            for kind, found in times.items():
-                print(f"{kind}: median {statistics.median(found):.1f} µs, mean {statistics.mean(found):.2f} µs")
-            for kind, other in [
-                ("begins like a live key", "begins like no key"),
-                ("begins like no key", "unknown"),
-                ("unknown as well", "unknown"),
-                ("revoked", "unknown"),
-            ]:
-                print(f"{kind} against {other}: t = {welch(times[kind], times[other]):.2f}")
-        finally:
-            gateway.terminate()
-            gateway.wait(30)
+    # Nothing of it is asked of a provider.
+    with started.gateway(given.kt, 9, SETTINGS) as gateway:
+        if given.keys:
+            load(gateway, given.keys)
+        compare(gateway, given.timings)
 
 
 if __name__ == "__main__":

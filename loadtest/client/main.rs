@@ -6,6 +6,8 @@
 mod connection; // one connection: a request out, an answer in
 mod process; // what a process has used
 mod requests; // a closed loop: each connection asks again as soon as it is answered
+mod slow; // thousands of connections that hardly do anything
+mod steady; // so many requests a second, whatever else goes on
 mod streams; // paced streams: first events and gaps
 mod table; // medians of many measurements, set against the goals
 
@@ -36,6 +38,18 @@ enum Command {
         #[arg(long, default_value_t = 64)]
         connections: usize,
     },
+    /// Ask a steady number of times a second on each of N connections
+    Steady {
+        #[command(flatten)]
+        load: Load,
+        #[arg(long, default_value_t = 8)]
+        connections: u32,
+        /// Requests a second on each
+        #[arg(long, default_value_t = 50.0)]
+        rate: f64,
+    },
+    /// Open connections that hardly do anything, and see when they are closed
+    Slow(slow::Slow),
     /// Keep N streams open, each asked for again when it has ended
     Streams {
         #[command(flatten)]
@@ -100,6 +114,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         Command::Requests { load, connections } => println!("{}", runtime.block_on(requests::run(&load, connections))?),
+        Command::Steady { load, connections, rate } => {
+            println!("{}", runtime.block_on(steady::run(&load, connections, rate))?);
+        }
+        Command::Slow(slow) => println!("{}", runtime.block_on(slow::run(slow))?),
         Command::Streams { load, streams } => println!("{}", runtime.block_on(streams::run(&load, streams))?),
         Command::Memory { pid } => println!("{}", process::memory_kib(pid)?),
         Command::Table { files } => print!("{}", table::of(&files)?),
