@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr2;
 use serde::de::DeserializeOwned;
+use wide::u8x16;
 
 use super::lenient;
 
@@ -211,38 +211,22 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Up to here a string is looked at word by word, which takes less to begin with.
-const SHORT: usize = 32;
-
-/// How many bytes at the beginning of `text` mean themselves inside of a string.
+/// How many bytes at the beginning of `text` mean themselves inside of a string (RFC 8259 §7).
 fn plain_bytes(text: &[u8]) -> usize {
-    let is_control = |byte: &u8| *byte < b' ';
-    let mut passed = 0;
-    while passed < SHORT {
-        let rest = text.get(passed..).unwrap_or_default();
-        let Some(word) = rest.first_chunk() else {
-            let is_special = |byte: &u8| is_control(byte) || matches!(byte, b'"' | b'\\');
-            return passed + rest.iter().position(is_special).unwrap_or(rest.len());
-        };
-        match marks(u64::from_le_bytes(*word)) {
-            0 => passed += word.len(),
-            marks => return passed + marks.trailing_zeros() as usize / 8,
+    // A name or a line of a prompt is a few blocks long: what takes long to begin with, such as a search of wider vectors,
+    // takes longer over them.
+    let (blocks, rest) = text.as_chunks();
+    for (at, block) in blocks.iter().enumerate() {
+        let block = u8x16::new(*block);
+        let is_control = block.min(u8x16::splat(b' ' - 1)).simd_eq(block);
+        let marks = is_control | block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'));
+        let marks = marks.to_bitmask();
+        if marks != 0 {
+            return at * size_of::<u8x16>() + marks.trailing_zeros() as usize;
         }
     }
-    let rest = text.get(passed..).unwrap_or_default();
-    let (plain, _) = rest.split_at(memchr2(b'"', b'\\', rest).unwrap_or(rest.len()));
-    // The least of all is found by vectors, which a search that may stop anywhere is not.
-    let has_controls = plain.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ';
-    passed + if has_controls { plain.iter().position(is_control).unwrap_or(plain.len()) } else { plain.len() }
-}
-
-/// Marks each byte of `word` that means something inside of a string, by its highest bit. Bytes above the first one
-/// that is marked may be marked wrongly.
-fn marks(word: u64) -> u64 {
-    let each = |byte: u8| u64::from_ne_bytes([byte; 8]);
-    let is_zero = |word: u64| word.wrapping_sub(each(1)) & !word;
-    let is_control = word.wrapping_sub(each(b' ')) & !word;
-    (is_control | is_zero(word ^ each(b'"')) | is_zero(word ^ each(b'\\'))) & each(0x80)
+    let is_special = |byte: &u8| matches!(byte, b'\0'..b' ' | b'"' | b'\\');
+    text.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
 /// The values of the members called `names` of the object `text`; of several that are called the same, the last, as
