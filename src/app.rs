@@ -18,6 +18,7 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
+use socket2::SockRef;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -154,9 +155,10 @@ impl App {
         let gateway = Gateway::new(catalog.clone(), journal, pepper, pressure);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
+        let read_bytes = if identities.edge.load().is_some() { EDGE_READ_BYTES } else { 0 };
         let door = Door::new(gateway, identities.edge);
         let connections = door.connections();
-        serve_edge(&edge, door, sockets.edge, &listen, stopped);
+        serve_edge(&edge, door, sockets.edge, &listen, L4BufferSettings::new(read_bytes, 0), stopped);
 
         office.spawn(manager::keep_watchdog_quiet(edge.handle().clone()));
         manager::ready();
@@ -242,15 +244,30 @@ async fn drained(
     }
 }
 
-/// What is read at once from a client's connection, a TLS record. Pingora would set aside 64 KiB for each connection before
-/// it has said anything; larger readings go past this buffer.
+/// What is read at once from a client's connection with TLS, a record of it; rustls would read it by 4 KiB. Pingora would set
+/// aside 64 KiB for each connection before it has said anything. Without TLS the door reads what there is, and a buffer
+/// between would only be another page for each connection.
 const EDGE_READ_BYTES: usize = 16 * 1024;
+/// What the system takes of an answer beyond what is on its way to the client. It would take megabytes from the provider
+/// for a client that reads nothing, and such clients' patience would run out only after that; whoever reads has the rest
+/// long before this is gone.
+const EDGE_UNSENT_BYTES: u32 = 256 * 1024;
 
 /// Hands the edge's listener to Pingora and lets it serve. What is written is gathered by the door.
-fn serve_edge(runtime: &Runtime, door: Door, listener: TcpListener, listen: &Listen, stopped: watch::Receiver<bool>) {
+fn serve_edge(
+    runtime: &Runtime,
+    door: Door,
+    listener: TcpListener,
+    listen: &Listen,
+    buffers: L4BufferSettings,
+    stopped: watch::Receiver<bool>,
+) {
+    // Connections have it from their listener.
+    if let Err(error) = SockRef::from(&listener).set_tcp_notsent_lowat(EDGE_UNSENT_BYTES) {
+        warn!("what waits for a slow reader cannot be limited: {error}");
+    }
     let mut service = Service::new("edge".to_owned(), door);
     let address = listen.edge.to_string();
-    let buffers = L4BufferSettings::new(EDGE_READ_BYTES, 0);
     service.add_listener(ListenerConfig::tcp(&address).l4_buffer(buffers));
     let mut fds = Fds::new();
     fds.add(address, listener.into_raw_fd());
