@@ -15,6 +15,7 @@ use divan::{Bencher, black_box};
 use keeptrusts::app::App;
 use keeptrusts::config::{self, Overrides};
 use keeptrusts::mock_provider::{MockProvider, Settings};
+use keeptrusts::protocol::framing::{HeadLimits, HeadScan};
 use keeptrusts::protocol::meter::{AnswerForm, Meter};
 use keeptrusts::protocol::{Endpoint, ask};
 use tokio::runtime::Runtime;
@@ -30,6 +31,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     divan::main();
 }
+
+/// What Python's OpenAI SDK sends, and as many fields more as the argument says.
+#[divan::bench(args = [0, 20])]
+fn request_head(bencher: Bencher, more: usize) {
+    let head = format!("{SDK_HEAD}{}\r\n", "x-company-trace: 4bf92f3577b34da6a3ce929d0e0e4736\r\n".repeat(more));
+    let limits = HeadLimits { bytes: 32 * 1024, fields: 100, target_bytes: 8 * 1024 };
+    let read = || HeadScan::default().advance(black_box(head.as_bytes()), &limits).unwrap().unwrap();
+    bencher.counter(BytesCount::of_str(&head)).bench(read);
+}
+
+const SDK_HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway.example.com:8080\r\n\
+    Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nAccept: application/json\r\n\
+    Content-Type: application/json\r\nUser-Agent: OpenAI/Python 2.8.1\r\nX-Stainless-Lang: python\r\n\
+    X-Stainless-Package-Version: 2.8.1\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\n\
+    X-Stainless-Runtime: CPython\r\nX-Stainless-Runtime-Version: 3.11.2\r\n\
+    Authorization: Bearer kt_ak_0123456789ABCDEFGHIJKLMNOPabcdef\r\nX-Stainless-Async: false\r\n\
+    x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\nContent-Length: 1024\r\n";
 
 const SIZES: [usize; 4] = [1_000, 20_000, 200_000, 2_000_000];
 
