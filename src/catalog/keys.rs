@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
@@ -16,6 +16,9 @@ use crate::domain::{KeyDigest, Timestamp};
 use super::standing::{KeyState, Lapse, SecretState, TeamState};
 
 const SHARDS: usize = 1024;
+
+/// How near the end of a credential is when it matters that the clock of the last tick is late.
+const NEAR: Duration = Duration::from_secs(1);
 
 /// What a caller shows: one of a key's texts, and the key it belongs to. A key has two texts while a rotation
 /// overlaps.
@@ -68,10 +71,11 @@ impl Credential {
         }
     }
 
-    /// The same, now. A clock is read only where the credential ends at a time.
+    /// The same, now. The clock is read only where the credential ends at a time, and the exact one where that is near.
     pub fn lapse_now(&self) -> Option<Lapse> {
-        let ends = self.key.state.expires_at().is_some() || self.secret.valid_until().is_some();
-        self.lapse(if ends { at_last_tick() } else { Timestamp::from_micros(0) })
+        let end = self.key.state.expires_at().into_iter().chain(self.secret.valid_until()).min();
+        let is_near = end.is_some_and(|end| end <= at_last_tick().saturating_add(NEAR));
+        self.lapse(if is_near { SystemTime::now().into() } else { Timestamp::from_micros(0) })
     }
 }
 
@@ -219,5 +223,19 @@ mod tests {
         assert_eq!(running.lapse(Timestamp::from_micros(999)), Some(Lapse::TeamSuspended));
         credential.key.state.revoke();
         assert_eq!(running.lapse(now), Some(Lapse::Revoked));
+    }
+
+    #[test]
+    fn what_ends_now_has_lapsed_now() {
+        let credential = credential("jane", None);
+        assert_eq!(credential.lapse_now(), None);
+        // Within one tick of the system's clock, too.
+        for _ in 0..100 {
+            credential.secret.end_at(Some(SystemTime::now().into()));
+            assert_eq!(credential.lapse_now(), Some(Lapse::Rotated));
+            let later = Timestamp::from(SystemTime::now()).saturating_add(Duration::from_secs(60));
+            credential.secret.end_at(Some(later));
+            assert_eq!(credential.lapse_now(), None);
+        }
     }
 }
