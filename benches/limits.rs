@@ -36,7 +36,7 @@ impl Bench {
         state.quota().define(&limits(of_key), now);
         let team = Team { id: "team_1".into(), name: "frontend".into(), state: TeamState::new(Permissions::default()) };
         team.state.quota().define(&limits(of_team), now);
-        let organization = Organization { name: "acme".into(), quota: Arc::default() };
+        let organization = Organization { name: "acme".into(), ..Organization::default() };
         organization.quota.define(&limits(of_organization), now);
         Self {
             key: KeyRecord { id: "ak_1".into(), name: "jane".into(), team: Some(Arc::new(team)), state },

@@ -149,7 +149,7 @@ impl World {
                 (name == "KEEPTRUSTS_DEMO_PROVIDER_KEY").then(|| OsString::from("made-up"))
             })
         });
-        let app = App::start(load().unwrap(), load).unwrap();
+        let app = App::start(load().unwrap(), load, None).unwrap();
         let key = make_key(&folder.path().join("admin.sock"));
         let ask = Ask::new(app.listen.edge, &key, prompt, 100, stream);
         let connection = runtime.block_on(Connection::open(&ask)).unwrap();

@@ -20,14 +20,14 @@ use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use socket2::SockRef;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::catalog::{CurrentCatalog, Moment, readings};
 use crate::config::{Config, Listen, Listeners};
 use crate::control;
-use crate::control::{Control, Ledger, OpenError};
+use crate::control::{Control, Heir, Leaving, Ledger, OpenError, Predecessor, Upgrade};
 use crate::domain::KeyText;
 use crate::gateway::{Connections, Door, Gateway, Pressure, UnderWay};
 use crate::journal::{Journal, Metrics};
@@ -36,12 +36,15 @@ use crate::telemetry::{Health, scrape_routes};
 
 mod host; // the process among others on its machine
 mod manager; // the service manager: sockets it holds, and what it is told
+mod upgrade; // another process takes over, and this one serves what it has begun
 mod reload; // what takes effect while the process runs, and what needs a start
 
 pub use reload::Load;
+pub use upgrade::heir;
 
 use manager::Held;
 use reload::Fixed;
+use upgrade::Ends;
 
 /// The version users see.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -77,6 +80,15 @@ pub struct App {
     ledger: Ledger,
     admin: Desk,
     office: Runtime,
+    /// The listeners, for the process that takes over.
+    sockets: Sockets,
+    leaving: Leaving,
+    /// The process before this one, if it still serves what it had begun.
+    predecessor: Option<Predecessor>,
+    upgrades: mpsc::Receiver<Upgrade>,
+    /// SIGUSR2: another way to ask for an upgrade.
+    asked: Signal,
+    ends: Ends,
 }
 
 /// A listener of the office, with what ends it.
@@ -104,14 +116,16 @@ struct Sockets {
 }
 
 impl App {
-    /// Starts everything `config` asks for; requests are taken when this returns. `load` reads it again later.
-    pub fn start(config: Config, load: Load) -> Result<Self, StartError> {
+    /// Starts everything `config` asks for; requests are taken when this returns. `load` reads it again later. An `heir`
+    /// takes over from the process that started this one.
+    pub fn start(config: Config, load: Load, heir: Option<Heir>) -> Result<Self, StartError> {
         host::prepare();
         let sockets = Sockets::open(&config.listen)?;
-        let listen = sockets.addresses(&config.listen);
+        let (listen, kept) = (sockets.addresses(&config.listen), sockets.copies()?);
         let office = runtime("office", OFFICE_THREADS)?;
-        // From now on a SIGHUP does not end the process.
-        let hangups = office.block_on(async { signal(SignalKind::hangup()) }).map_err(StartError::Runtime)?;
+        // From now on these signals do not end the process.
+        let signals = async { Ok((signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?, Ends::new()?)) };
+        let (hangups, asked, ends) = office.block_on(signals).map_err(StartError::Runtime)?;
         let edge = runtime("edge", std::thread::available_parallelism().map_or(1, usize::from))?;
 
         let metrics = Arc::new(Metrics::new(VERSION, config.metrics_keys_max).map_err(StartError::Metrics)?);
@@ -129,9 +143,10 @@ impl App {
         let fixed = Fixed::new(&config, listen, identities.clone());
         let reading = fixed.reading(config);
         let again = reload::again(load, fixed, metrics.clone(), health.clone());
-        let control = office.block_on(Control::open(settings, reading, again, metrics.clone(), records));
+        let control = office.block_on(Control::open(settings, reading, again, (&journal, records), heir));
         let control = control.map_err(StartError::Control)?;
-        let Control { catalog, reloader, pepper, first_admin_token, admin, ledger } = control;
+        let Control { catalog, reloader, pepper, first_admin_token, admin, ledger, .. } = control;
+        let (leaving, predecessor, upgrades) = (control.leaving, control.predecessor, control.upgrades);
         office.spawn(reload::at_each_hangup(hangups, reloader));
         if let Some(token) = first_admin_token {
             hand_over(&token, &data_dir).map_err(StartError::AdminToken)?;
@@ -145,10 +160,6 @@ impl App {
             listen::serve(gate, scrape, closing).await;
             Ok(())
         })?;
-        let identity = identities.admin.clone();
-        let admin = Desk::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {
-            admin.serve(gate, async move { listen::until_closing(&mut closing).await })
-        })?;
 
         let pressure = Arc::new(Pressure::new(host::memory_bytes_max()));
         office.spawn(host::measure(Arc::downgrade(&pressure)));
@@ -159,20 +170,42 @@ impl App {
         let door = Door::new(gateway, identities.edge);
         let connections = door.connections();
         serve_edge(&edge, door, sockets.edge, &listen, L4BufferSettings::new(read_bytes, 0), stopped);
+        // Last: whoever is answered here finds requests taken.
+        let identity = identities.admin.clone();
+        let admin = Desk::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {
+            admin.serve(gate, async move { listen::until_closing(&mut closing).await })
+        })?;
 
         office.spawn(manager::keep_watchdog_quiet(edge.handle().clone()));
         manager::ready();
         info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
-        Ok(Self { listen, health, stop_edge, under_way, connections, catalog, edge, metrics, ledger, admin, office })
+        predecessor.iter().for_each(Predecessor::serving);
+        Ok(Self {
+            listen,
+            health,
+            stop_edge,
+            under_way,
+            connections,
+            catalog,
+            edge,
+            metrics,
+            ledger,
+            admin,
+            office,
+            sockets: kept,
+            leaving,
+            predecessor,
+            upgrades,
+            asked,
+            ends,
+        })
     }
 
     /// Waits until the process is asked to end: SIGTERM or SIGINT.
-    pub fn wait_for_signal(&self) -> io::Result<()> {
-        self.office.block_on(async {
-            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            Ok(())
-        })
+    pub fn wait_for_signal(&mut self) -> io::Result<()> {
+        self.upgrades.close();
+        self.office.block_on(self.ends.come());
+        Ok(())
     }
 
     /// Stops: no new connections, running requests to their end or to the drain deadline, everything recorded.
@@ -182,13 +215,14 @@ impl App {
         manager::stopping();
         self.stop_edge.send_replace(true);
         let drain = self.catalog.load().settings.timeouts.drain;
-        let left = self.office.block_on(drained(&self.under_way, &self.connections, drain, hurry));
+        let left = self.office.block_on(self.drained_with_predecessor(drain, hurry));
         if left > 0 {
             warn!("{left} requests were still running and are cut off");
         }
         // Dropping the requests that are left settles and records them.
         self.edge.shutdown_timeout(EDGE_DEADLINE);
         self.office.block_on(async {
+            drop(self.predecessor);
             // The ledger ends when nobody can write to the journal any more, and tails see its last events.
             self.metrics.close().await;
             if let Err(unwritten) = self.ledger.finish(OFFICE_DEADLINE).await {
@@ -345,6 +379,12 @@ impl Sockets {
             admin: open("admin API", "admin", listen.admin)?,
             metrics: open("metrics", "metrics", listen.metrics)?,
         })
+    }
+
+    /// The same sockets once more.
+    fn copies(&self) -> Result<Self, StartError> {
+        let copy = |listener: &TcpListener| listener.try_clone().map_err(StartError::Runtime);
+        Ok(Self { edge: copy(&self.edge)?, admin: copy(&self.admin)?, metrics: copy(&self.metrics)? })
     }
 
     fn addresses(&self, asked: &Listen) -> Listen {

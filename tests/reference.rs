@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use keeptrusts::domain::{Timestamp, Verdict};
 use keeptrusts::gateway::Refusal;
-use keeptrusts::journal::{Credential, EventNumber, EventWriter, KeyIdentity, KeySeries, Metrics, Opening, Record};
+use keeptrusts::journal::{
+    Credential, EventNumber, EventWriter, KeyIdentity, KeySeries, Metrics, Opening, Record, Reserved,
+};
 use keeptrusts::policy::detectors;
 
 const BEGIN: &str = "<!-- table -->\n";
@@ -95,6 +97,7 @@ fn every_member_of_an_event_is_documented() {
         policies: Vec::new(),
         overhead: None,
         number: EventNumber::default(),
+        reserved: Reserved::default(),
     };
     let mut json = Vec::new();
     EventWriter::new("g").write(&Record::Opened(Arc::new(opening)), uuid::Uuid::now_v7(), 1, &mut json);

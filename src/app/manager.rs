@@ -46,6 +46,11 @@ pub(super) fn stopping() {
     tell("STOPPING=1\nSTATUS=running requests come to their end");
 }
 
+/// The process `pid` is the service from now on.
+pub(super) fn handed_over(pid: u32) {
+    tell(&format!("MAINPID={pid}\nSTATUS=requests are taken"));
+}
+
 /// Tells the watchdog that the process works, for as long as it does: the edge's threads run what they are given, and
 /// so do the office's, which this runs on. Returns at once if nobody watches.
 pub(super) async fn keep_watchdog_quiet(edge: Handle) {

@@ -23,8 +23,9 @@ mod webhook; // where events are sent, and what signs them
 
 pub use keys::{Credential, KeyIndex, KeyRecord, Team};
 pub use limits::{
-    Binding, Bucket, Crossing, Demand, Hit, Hold, Learned, LimitDocument, Meters, Moment, Named, Organization, Quota,
-    RunningBudget, Scopes, Size, Standing, Unit, Used, Wait, check, nanos_of, readings, standings, tightest,
+    Binding, Bucket, Counting, Crossing, Demand, Elsewhere, Hit, Hold, Learned, LimitDocument, Meters, Moment, Named,
+    Organization, Quota, RunningBudget, Scopes, Size, Standing, Unit, Used, Wait, check, nanos_of, readings, standings,
+    tightest,
 };
 pub use permit::{Asked, Denial, NotServed, Scope, Wanted, What, choose, judge};
 pub use repeats::{Repeats, Sent};

@@ -6,8 +6,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::domain::Permissions;
+use serde::{Deserialize, Serialize};
 
+use crate::domain::Permissions;
 use crate::protocol::Dialect;
 use crate::providers::Provider;
 
@@ -50,7 +51,7 @@ pub enum NotServed {
 }
 
 /// Whose permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     Key,
     Team,

@@ -52,7 +52,7 @@ impl Demo {
         let mock = runtime.block_on(MockProvider::start(settings));
         let mock = mock.map_err(|error| failed("the mock provider cannot start", error))?;
         let folder = Folder::make()?;
-        let app = start(&folder.0, mock.address(), self.once)?;
+        let mut app = start(&folder.0, mock.address(), self.once)?;
         let shown = runtime.block_on(show(&app, &folder.0, &mock));
         if let (Ok(()), false) = (&shown, self.once) {
             invite(&app, &folder.0, &mock)?;
@@ -90,7 +90,7 @@ fn start(folder: &Path, provider: SocketAddr, once: bool) -> Result<App, Error> 
     let load: Load = Box::new(move || config::demo(provider, overrides.clone(), &environment));
     let config = load().map_err(|faults| Error::Failed(faults.to_string()))?;
     start_log(config.log.format, config.log.level);
-    App::start(config, load).map_err(|error| Error::Failed(error.to_string()))
+    App::start(config, load, None).map_err(|error| Error::Failed(error.to_string()))
 }
 
 async fn show(app: &App, folder: &Path, mock: &MockProvider) -> Result<(), Error> {

@@ -1,16 +1,26 @@
-//! `kt gateway run`: the proxy with its embedded control plane.
+//! `kt gateway run`: the proxy with its embedded control plane; `kt gateway upgrade`: another takes over.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use log::{info, warn};
+use serde_json::json;
+use tokio::time::sleep;
 
-use crate::app::{App, Load, VERSION};
+use crate::app::{App, Load, VERSION, heir};
 use crate::config::{self, Config, Overrides, ProcessEnvironment};
+use crate::control::admin::v1::whoami::WhoAmI;
+use crate::control::{Heir, UpgradeBegun};
 use crate::telemetry::start_log;
 
-use super::Error;
+use super::client::{self, CallError};
+use super::{Error, block_on, output};
+
+/// How long a process that is ready may take to have taken over: it loads every key.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(60);
+const TAKE_OVER_LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(super) struct Gateway {
@@ -22,6 +32,19 @@ pub(super) struct Gateway {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Run(Run),
+    /// Have the installed program take over; running requests end in the process that began them
+    ///
+    /// Nothing changes before the new process has read its configuration and is ready; if it is not, this says why.
+    Upgrade(Upgrade),
+}
+
+#[derive(Debug, Args)]
+struct Upgrade {
+    #[command(flatten)]
+    gateway: client::Gateway,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -45,8 +68,10 @@ struct Run {
 
 impl Gateway {
     pub(super) fn run(self) -> Result<(), Error> {
-        let Command::Run(run) = self.command;
-        run.run()
+        match self.command {
+            Command::Run(run) => run.run(),
+            Command::Upgrade(upgrade) => block_on(upgrade.run()),
+        }
     }
 }
 
@@ -56,17 +81,53 @@ impl Run {
             edge: self.listen,
             admin: self.admin_listen,
             metrics: self.metrics_listen,
-            data_dir: self.data_dir,
+            data_dir: self.data_dir.clone(),
         };
+        let heir =
+            heir().map_err(|error| Error::Failed(format!("cannot reach the process to take over from: {error}")))?;
+        // Until it has handed over, the other process goes on, and says what is wrong with this one.
+        let refusal = heir.as_ref().and_then(|heir| heir.try_clone().ok());
+        let app = self.start(overrides, heir).inspect_err(|error| {
+            refusal.into_iter().for_each(|refusal| refusal.refuse(&error.to_string()));
+        })?;
+        app.run().map_err(|error| Error::Failed(error.to_string()))
+    }
+
+    fn start(self, overrides: Overrides, heir: Option<Heir>) -> Result<App, Error> {
         let load: Load = Box::new(move || config::load(self.config.as_deref(), overrides.clone(), &ProcessEnvironment));
         let config = load().map_err(|faults| Error::Failed(faults.to_string()))?;
         start_log(config.log.format, config.log.level);
         announce(&config);
-        let app = App::start(config, load).map_err(|error| Error::Failed(error.to_string()))?;
-        app.wait_for_signal().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
-        info!("stopping: waiting for running requests; a second signal ends them");
-        app.stop(App::second_signal());
-        Ok(())
+        App::start(config, load, heir).map_err(|error| Error::Failed(error.to_string()))
+    }
+}
+
+impl Upgrade {
+    async fn run(self) -> Result<(), Error> {
+        let client = self.gateway.client()?;
+        let begun: UpgradeBegun = client.post("/v1/upgrade", &json!({})).await?;
+        let UpgradeBegun { from, to } = &begun;
+        let asked = Instant::now();
+        loop {
+            match client.get::<WhoAmI>("/v1/whoami").await {
+                Ok(present) if present.pid == to.pid => break,
+                Err(error @ CallError::Refused { .. }) => return Err(error.into()),
+                _ if asked.elapsed() > TAKE_OVER_PATIENCE => {
+                    return Err(Error::Failed(format!(
+                        "process {} was ready and does not answer: the gateway's log says why",
+                        to.pid
+                    )));
+                }
+                _ => sleep(TAKE_OVER_LOOK).await,
+            }
+        }
+        match self.json {
+            true => output::json(&begun),
+            false => output::line(&format!(
+                "process {} ({}) has taken over from {} ({}), which ends with its last request",
+                to.pid, to.version, from.pid, from.version
+            )),
+        }
     }
 }
 

@@ -55,12 +55,12 @@ struct Office {
 impl Office {
     async fn open(dir: tempfile::TempDir) -> Self {
         let metrics = Arc::new(Metrics::new("test", 100).unwrap());
-        let (journal, records) = Journal::new(1024, metrics.clone());
+        let (journal, records) = Journal::new(1024, metrics);
         let settings = Settings { data_dir: dir.path().into(), pepper: None, gateway: "edge-1".into() };
         let configured = Configured { organization: "acme".into(), ..Configured::default() };
         let reading = Reading { configured, ..Reading::default() };
         let again: Again = Arc::new(|| Err(vec!["the file is gone".into()]));
-        let control = Control::open(settings, reading, again, metrics, records).await.unwrap();
+        let control = Control::open(settings, reading, again, (&journal, records), None).await.unwrap();
         let Control { first_admin_token, admin, ledger, .. } = control;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -116,6 +116,7 @@ impl Office {
             policies: Vec::new(),
             overhead: None,
             number: crate::journal::EventNumber::default(),
+            reserved: crate::journal::Reserved::default(),
         };
         self.journal.reserve().unwrap().write(Record::Opened(Arc::new(opening)));
     }

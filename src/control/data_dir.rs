@@ -14,7 +14,7 @@ const LOCK_FILE: &str = "lock";
 pub(super) struct DataDir {
     path: PathBuf,
     // The kernel gives the lock back when the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 /// Why a directory cannot be used.
@@ -56,10 +56,15 @@ impl DataDir {
         }
         let lock = private_file(&path.join(LOCK_FILE)).map_err(in_path)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.into(), lock }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.into())),
             Err(TryLockError::Error(error)) => Err(in_path(error)),
         }
+    }
+
+    /// Gives the directory to another process. Nothing in it may be written any more.
+    pub(super) fn release(&self) -> io::Result<()> {
+        self.lock.unlock()
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -11,11 +11,11 @@ use std::time::SystemTime;
 use std::{fmt, io};
 
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog::{self, CurrentCatalog, Moment, Routing};
 use crate::domain::{KeyKind, KeyText, Limits, Pepper, Permissions, PriceTable, Timestamp};
-use crate::journal::{Metrics, Records};
+use crate::journal::{Journal, Records};
 
 mod data_dir; // the directory everything durable lives in, for one process at a time
 mod pepper; // the secret that key digests are made under
@@ -25,6 +25,7 @@ mod budgets; // what was spent before this process began
 mod configuration; // what the operator wrote, read again when asked
 mod admin_tokens; // what opens the admin API over TCP, in memory
 mod office; // every change: validated, stored, published, then answered
+mod handover; // from one process to the next without a pause
 mod ledger; // journal → durable events
 mod usage; // durable events → sums of usage
 mod webhook; // durable events → the operator's receiver
@@ -32,8 +33,10 @@ mod ids; // short random ids, which are no secrets
 pub mod admin; // the HTTP API, and the socket beside it
 
 pub use admin::AdminServer;
+pub use admin::v1::upgrade::{ProcessDocument, UpgradeBegun};
 pub use configuration::{Again, Reading, Reloader};
 pub use data_dir::DataDirError;
+pub use handover::{Candidate, Heir, Leaving, Predecessor, Successor};
 pub use ledger::{Ledger, Unwritten};
 pub use pepper::PepperError;
 pub use store::StoreError;
@@ -44,6 +47,7 @@ use admin::{Admin, BindError};
 use admin_tokens::AdminTokens;
 use configuration::Configuration;
 use data_dir::DataDir;
+use handover::Inheritance;
 use office::Office;
 use publish::Publisher;
 use store::segments::{self, SegmentLog};
@@ -51,6 +55,9 @@ use store::sqlite::{SqliteStore, SqliteUsage};
 use store::{Actor, AdminRole, AdminToken, Audit, EventStore, KeyStore};
 use usage::{Fresh, Usage};
 use webhook::Sink;
+
+/// Operators who may wait for an upgrade.
+const UPGRADES_MAX: usize = 4;
 
 /// What the operator can set about the control plane.
 #[derive(Clone, Debug)]
@@ -88,7 +95,16 @@ pub struct Control {
     pub admin: AdminServer,
     /// Already draining the journal; [`Ledger::finish`] waits for the rest.
     pub ledger: Ledger,
+    /// What the process needs to hand over to the next.
+    pub leaving: Leaving,
+    /// The process before this one, if it still serves what it had begun.
+    pub predecessor: Option<Predecessor>,
+    /// Operators who want another process to take over.
+    pub upgrades: mpsc::Receiver<Upgrade>,
 }
+
+/// Wants to know which process is about to take over, or why none is.
+pub type Upgrade = oneshot::Sender<Result<UpgradeBegun, String>>;
 
 /// Why the control plane cannot start.
 #[derive(Debug)]
@@ -104,18 +120,25 @@ pub enum OpenError {
     Random(getrandom::Error),
     /// The operating system gave no thread.
     Thread(io::Error),
+    /// The process that started this one did not hand over.
+    Handover(io::Error),
 }
 
 impl Control {
-    /// Opens `settings.data_dir`, publishes what it holds and what `reading` says, and begins to drain `records`. Must
-    /// be called inside a tokio runtime, which then carries the ledger.
+    /// Opens `settings.data_dir`, once it is the `heir`'s, publishes what it holds and what `reading` says, and begins to
+    /// drain the `records` of `journal`. Must be called inside a tokio runtime, which then carries the ledger.
     pub async fn open(
         settings: Settings,
         reading: Reading,
         again: Again,
-        metrics: Arc<Metrics>,
-        records: Records,
+        (journal, records): (&Journal, Records),
+        heir: Option<Heir>,
     ) -> Result<Self, OpenError> {
+        let metrics = journal.metrics().clone();
+        let inheritance = match heir {
+            Some(heir) => Some(heir.inherit(&settings.data_dir).await?),
+            None => None,
+        };
         let data_dir = Arc::new(DataDir::open(&settings.data_dir).map_err(OpenError::DataDir)?);
         let in_store = |error| OpenError::Store { path: data_dir.path().into(), error };
         let store = Arc::new(SqliteStore::open(data_dir.clone()).map_err(in_store)?);
@@ -123,7 +146,11 @@ impl Control {
         let (tokens, first_admin_token) = admin_tokens(&*store, &pepper, data_dir.path()).await?;
         let events = SegmentLog::open(data_dir.clone(), segments::Limits::default()).map_err(in_store)?;
         let events: Arc<dyn EventStore> = Arc::new(events);
-        Ledger::close_orphans(&*events).await.map_err(in_store)?;
+        let predecessor = inheritance.as_ref().map(Inheritance::pid);
+        handover::adopt(&*events, data_dir.path(), predecessor).await.map_err(in_store)?;
+        if predecessor.is_none() {
+            Ledger::close_orphans(&*events).await.map_err(in_store)?;
+        }
         let fresh = Arc::new(Fresh::default());
         let ledger = Ledger::start(events.clone(), fresh.clone(), records, metrics.clone(), &settings.gateway);
         let mut ledger = ledger.map_err(OpenError::Thread)?;
@@ -144,10 +171,25 @@ impl Control {
             data_dir: data_dir.path().into(),
             ledger: ledger.running().clone(),
         };
-        tokio::spawn(sink.run(ledger.tip().clone()));
+        let webhook = tokio::spawn(sink.run(ledger.tip().clone()));
+        let predecessor = match inheritance {
+            Some(inheritance) => {
+                let accepted = inheritance.accept(journal.clone(), catalog.clone(), &*events, data_dir.clone());
+                Some(accepted.await.map_err(in_store)?)
+            }
+            None => None,
+        };
+        let leaving = Leaving {
+            data_dir: data_dir.clone(),
+            publisher: publisher.clone(),
+            gateway: settings.gateway.clone(),
+            webhook,
+        };
         let (closing, closed) = watch::channel(false);
+        let (upgrade, upgrades) = mpsc::channel(UPGRADES_MAX);
         let configuration = Configuration::new(reading, again);
-        let office = Office::new(store.clone(), publisher, configuration, pepper.clone(), tokens.clone(), metrics);
+        let (keepers, told) = ((pepper.clone(), tokens.clone()), predecessor.clone());
+        let office = Office::new(store.clone(), publisher, configuration, keepers, metrics, told);
         let admin = Arc::new(Admin {
             office: office.clone(),
             catalog: catalog.clone(),
@@ -156,12 +198,13 @@ impl Control {
             tip: ledger.tip().clone(),
             usage,
             gateway: settings.gateway,
+            upgrade,
             closing: closed,
         });
         let reloader = Reloader::new(office.clone());
         let admin = AdminServer::bind(admin, closing, tokens, pepper.clone(), office, data_dir);
         let admin = admin.map_err(OpenError::Socket)?;
-        Ok(Self { catalog, reloader, pepper, first_admin_token, admin, ledger })
+        Ok(Self { catalog, reloader, pepper, first_admin_token, admin, ledger, leaving, predecessor, upgrades })
     }
 }
 
@@ -222,6 +265,7 @@ impl fmt::Display for OpenError {
             Self::Pepper(error) => error.fmt(f),
             Self::Socket(error) => error.fmt(f),
             Self::Random(error) => write!(f, "failed to get random bytes from the operating system: {error}"),
+            Self::Handover(error) => write!(f, "failed to take over: {error}"),
             Self::Thread(error) => write!(f, "failed to start the ledger's thread: {error}"),
         }
     }

@@ -14,6 +14,7 @@ use crate::domain::{KeyDigest, KeyKind, Permissions, Timestamp};
 use crate::journal::Metrics;
 
 use super::Configured;
+use super::handover::Change;
 use super::store::{self, Key, KeyQuery, KeySecret, KeyStore, NotedUse, PAGE_MAX, StoreError, TeamRef};
 
 /// How often it is looked whether woken requests have ended.
@@ -43,14 +44,20 @@ struct Census {
 pub(super) struct Woken {
     now: Timestamp,
     states: Vec<Arc<KeyState>>,
+    /// The same for a process that serves what it had begun before this one.
+    changes: Vec<Change>,
 }
 
 impl Woken {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { now, states: Vec::new() }
+        Self { now, states: Vec::new(), changes: Vec::new() }
     }
 
-    fn wake(&mut self, state: &Arc<KeyState>) {
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub(super) fn wake(&mut self, state: &Arc<KeyState>) {
         if state.interrupt_lapsed(self.now) > 0 {
             self.states.push(state.clone());
         }
@@ -106,7 +113,7 @@ impl Publisher {
         }
         metrics.keys_known(census.live, census.revoked);
         let Configured { organization, routing, prices, permissions, limits, settings } = configured;
-        let payer = Arc::new(Organization { name: organization.clone(), quota: Arc::default() });
+        let payer = Arc::new(Organization { name: organization.clone(), ..Organization::default() });
         payer.quota.define(&limits, Moment::now());
         let queues = Queues::default().next(&routing.providers);
         let catalog = Catalog { organization, permissions, keys, payer, routing, queues, prices, settings };
@@ -131,7 +138,8 @@ impl Publisher {
             // What was used up stays used up, under the limits there are now.
             let quota = catalog.payer.quota.clone();
             quota.define(&limits, Moment::now());
-            let payer = Arc::new(Organization { name: organization.clone(), quota });
+            let counting = catalog.payer.counting.clone();
+            let payer = Arc::new(Organization { name: organization.clone(), quota, counting });
             let queues = catalog.queues.next(&routing.providers);
             *catalog = Catalog { organization, permissions, keys, payer, routing, queues, prices, settings };
         });
@@ -155,6 +163,7 @@ impl Publisher {
             return;
         };
         record.state.revoke();
+        woken.changes.push(Change::Revoked { key: record.id.to_string() });
         woken.wake(&record.state);
         census.revoked += 1;
         census.retire(record.state.expires_at(), &record.id);
@@ -170,6 +179,7 @@ impl Publisher {
         state.quota().define(&key.limits, Moment::now());
         census.retire(state.expires_at(), &before.id);
         state.expire_at(key.expires_at);
+        woken.changes.push(Change::Expires { key: key.id.clone(), at: key.expires_at });
         census.count(key, &before.id, &state, now);
         let team = key.team.as_ref().map(|team| census.team(team));
         let is_team = |team: &Team| before.team.as_ref().is_some_and(|before| before.id == team.id);
@@ -193,10 +203,12 @@ impl Publisher {
                 // A text that is not remembered any more has ended, also for what runs on it.
                 if let Some(credential) = catalog.keys.find(digest) {
                     credential.secret.end_at(Some(woken.now));
+                    woken.changes.push(Change::TextEnds { digest: digest.0, at: Some(woken.now) });
                 }
                 catalog.keys.remove(digest);
             }
             for secret in &key.secrets {
+                woken.changes.push(Change::TextEnds { digest: secret.digest.0, at: secret.valid_until });
                 match catalog.keys.find(&secret.digest) {
                     Some(credential) => credential.secret.end_at(secret.valid_until),
                     None => census.publish(secret, &record, &mut catalog.keys),
@@ -217,7 +229,9 @@ impl Publisher {
         let Some(known) = census.teams.get(&team.id) else { return };
         known.state.permit(team.permissions.clone());
         known.state.quota().define(&team.limits, Moment::now());
-        known.state.suspend(team.suspended_at.is_some());
+        let is_suspended = team.suspended_at.is_some();
+        known.state.suspend(is_suspended);
+        woken.changes.push(Change::Suspended { team: team.id.clone(), is_suspended });
         let is_of_team = |key: &&Credential| key.key.team.as_ref().is_some_and(|team| Arc::ptr_eq(team, known));
         self.catalog.load().keys.iter().filter(is_of_team).for_each(|credential| woken.wake(&credential.key.state));
     }

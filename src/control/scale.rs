@@ -35,9 +35,9 @@ async fn a_million_keys_are_loaded_and_changed() {
         store,
         Arc::new(publisher),
         Configuration::default(),
-        pepper,
-        AdminTokens::new(Vec::new()),
+        (pepper, AdminTokens::new(Vec::new())),
         metrics,
+        None,
     );
     let with_disk = times(&office).await;
     println!("median of {CHANGES} changes, the disk included: create, rotate, revoke {with_disk:?}");

@@ -30,9 +30,9 @@ pub(in crate::control) async fn open_reading(
     again: Again,
 ) -> Result<(Control, Journal), OpenError> {
     let metrics = Arc::new(Metrics::new("test", 100).unwrap());
-    let (journal, records) = Journal::new(8192, metrics.clone());
+    let (journal, records) = Journal::new(8192, metrics);
     let settings = Settings { data_dir: dir.into(), pepper: None, gateway: "edge-1".into() };
-    Ok((Control::open(settings, reading, again, metrics, records).await?, journal))
+    Ok((Control::open(settings, reading, again, (&journal, records), None).await?, journal))
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::ops::{Add, AddAssign};
 use serde::{Deserialize, Serialize};
 
 /// An amount in billionths of a US dollar. Saturates at about 18 billion dollars.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NanoUsd(pub u64);
 
 /// A price for one token in trillionths of a US dollar: $1 per million tokens is 1 000 000 pico-USD.

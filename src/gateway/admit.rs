@@ -183,8 +183,11 @@ impl Taken {
     }
 
     /// Makes sure that budgets have room for what was spent so far; `false` if one has not.
-    pub fn cover(&mut self, spending: Spending) -> bool {
-        self.hold.cover(spending, Moment::now())
+    /// `number` is what the request is called where limits are counted, if that is elsewhere.
+    pub fn cover(&mut self, spending: Spending, number: Option<i64>) -> bool {
+        let Self { hold, payer } = self;
+        let elsewhere = payer.counting.elsewhere().map(|elsewhere| &**elsewhere).zip(number);
+        hold.cover(spending, Moment::now(), elsewhere)
     }
 
     /// Makes what was taken be what was used, and gives back the rest.

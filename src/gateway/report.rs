@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::{Credential, Crossing, Moment};
 use crate::domain::{Advisor, Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
-use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Slot, Threshold};
+use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Reserved, Slot, Threshold};
 use crate::policy::{Action, Hit};
 
 use super::admit::Taken;
@@ -96,6 +96,7 @@ impl Facts {
             policies: self.policies.clone(),
             overhead,
             number: EventNumber::default(),
+            reserved: Reserved::default(),
         }
     }
 }
@@ -145,6 +146,10 @@ impl Book {
         through: bool,
     ) -> (Self, Option<oneshot::Receiver<()>>) {
         let (opening, first) = entry.close(verdict(&entry.facts.policies), None);
+        if let Some(hold) = taken.as_ref().map(Taken::hold) {
+            opening.reserved.set(hold.reserved());
+            hold.number().into_iter().for_each(|number| opening.number.set(number));
+        }
         let mut on_disk = None;
         if let Some(mut first) = first {
             // A request is recorded with both of its events or with none.
@@ -182,7 +187,10 @@ impl Book {
 
     /// Makes sure that its budgets have room for what it has spent so far; `false` if one has not.
     pub fn cover(&mut self, spending: Spending) -> bool {
-        self.taken.as_mut().is_none_or(|taken| taken.cover(spending))
+        let Some(taken) = &mut self.taken else { return true };
+        let is_covered = taken.cover(spending, self.opening.number.get());
+        self.opening.reserved.set(taken.hold().reserved());
+        is_covered
     }
 
     /// What it holds of limits, if any concern it.

@@ -4,9 +4,8 @@
 //! it takes a look now and then by itself, so that no request pays for a wake-up.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -47,6 +46,12 @@ pub struct Queued {
     pub waiter: Option<oneshot::Sender<()>>,
 }
 
+/// Calls the writer from its wait.
+pub struct Bell {
+    // Whoever may call writes nothing: the queue closes without it.
+    queue: Weak<Queue>,
+}
+
 /// The queue has no place left: records arrive faster than they can be made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -75,6 +80,8 @@ struct Queue {
     wake_at: AtomicUsize,
     /// Whether somebody waits for a record that the writer has not been told of.
     is_urgent: AtomicBool,
+    /// Whether the writer is to end its wait, whatever it waits for.
+    is_called: AtomicBool,
     writer: OnceLock<Thread>,
 }
 
@@ -89,6 +96,7 @@ impl Journal {
             capacity,
             wake_at: AtomicUsize::new(AWAKE),
             is_urgent: AtomicBool::new(false),
+            is_called: AtomicBool::new(false),
             writer: OnceLock::new(),
         });
         (Self { metrics, queue: queue.clone() }, Records { queue })
@@ -202,7 +210,8 @@ impl Records {
                 queue.wake_at.store(AWAKE, Ordering::SeqCst);
                 return Waited::Urgent;
             }
-            if waiting >= count || left.is_zero() || closed {
+            let is_called = queue.is_called.swap(false, Ordering::SeqCst);
+            if waiting >= count || left.is_zero() || closed || is_called {
                 queue.wake_at.store(AWAKE, Ordering::SeqCst);
                 // Looked at last: the last journal may have written something before it went.
                 return match queue.waiting.load(Ordering::SeqCst) {
@@ -213,6 +222,11 @@ impl Records {
             }
             thread::park_timeout(left);
         }
+    }
+
+    /// What calls this writer.
+    pub fn bell(&self) -> Bell {
+        Bell { queue: Arc::downgrade(&self.queue) }
     }
 
     /// Moves up to `limit` records from the queue to `batch`, and tells how many. Their places stay held.
@@ -238,6 +252,17 @@ impl Records {
         // What the last of the others did happened before it was gone.
         std::sync::atomic::fence(Ordering::Acquire);
         alone
+    }
+}
+
+impl Bell {
+    /// Ends the wait of [`Records::wait`], the present one or the next.
+    pub fn ring(&self) {
+        let Some(queue) = self.queue.upgrade() else { return };
+        queue.is_called.store(true, Ordering::SeqCst);
+        if let Some(writer) = queue.writer.get() {
+            writer.unpark();
+        }
     }
 }
 

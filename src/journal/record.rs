@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::domain::{Advisor, Cost, Ended, ModelPrice, Timestamp, Usage, Verdict};
+use crate::domain::{Advisor, Cost, Ended, ModelPrice, NanoUsd, Spending, Timestamp, Usage, Verdict};
 use crate::policy::Hit;
 
 use super::{Credential, KeySeries};
@@ -47,12 +47,22 @@ pub struct Opening {
     /// What the gateway itself added before the upstream was asked; `None` if it never was.
     pub overhead: Option<Duration>,
     pub number: EventNumber,
+    pub reserved: Reserved,
 }
 
 /// The number the request's INPUT event got in the log: filled in by whoever writes it down, so that the OUTPUT event
 /// can name it.
 #[derive(Debug, Default)]
 pub struct EventNumber(AtomicI64);
+
+/// What the request may still spend of budgets, if limits concern it: for a process that goes on counting where this one
+/// stops.
+#[derive(Debug, Default)]
+pub struct Reserved {
+    is_limited: AtomicBool,
+    money: AtomicU64,
+    tokens: AtomicU64,
+}
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +129,33 @@ impl EventNumber {
 
     pub fn set(&self, seq: i64) {
         self.0.store(seq, Ordering::Relaxed);
+    }
+}
+
+impl Reserved {
+    /// What is reserved; `None` where no limit concerns the request.
+    pub fn get(&self) -> Option<Spending> {
+        let spending = || Spending {
+            money: NanoUsd(self.money.load(Ordering::Relaxed)),
+            tokens: self.tokens.load(Ordering::Relaxed),
+        };
+        self.is_limited.load(Ordering::Acquire).then(spending)
+    }
+
+    pub fn set(&self, spending: Spending) {
+        self.money.store(spending.money.0, Ordering::Relaxed);
+        self.tokens.store(spending.tokens, Ordering::Relaxed);
+        self.is_limited.store(true, Ordering::Release);
+    }
+}
+
+impl Clone for Reserved {
+    fn clone(&self) -> Self {
+        let copy = Self::default();
+        if let Some(spending) = self.get() {
+            copy.set(spending);
+        }
+        copy
     }
 }
 

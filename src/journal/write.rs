@@ -61,6 +61,7 @@ impl EventWriter {
             policies,
             overhead: _,
             number,
+            reserved: _,
         } = opening;
         let phase = if closing.is_some() { Phase::Output } else { Phase::Input };
         let (time, verdict, reason) = match closing {
@@ -293,7 +294,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use crate::domain::{Cost, Ended, NanoUsd, Tokens, Usage, UsageSource, Verdict};
-    use crate::journal::{Credential, Event, EventNumber, KeyIdentity, KeySeries, Refused};
+    use crate::journal::{Credential, Event, EventNumber, KeyIdentity, KeySeries, Refused, Reserved};
 
     use super::*;
 
@@ -325,10 +326,11 @@ pub(super) mod tests {
             policies: Vec::new(),
             overhead: None,
             number: EventNumber::default(),
+            reserved: Reserved::default(),
         }
     }
 
-    fn closing(opening: Opening) -> Closing {
+    pub(in crate::journal) fn closing(opening: Opening) -> Closing {
         Closing {
             opening: Arc::new(opening),
             time: Timestamp::from_micros(1_705_314_614_000_000),

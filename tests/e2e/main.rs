@@ -13,6 +13,7 @@ mod azure;
 mod media;
 mod streams;
 mod refusals;
+mod upgrade;
 mod upstream_faults;
 mod commands;
 mod dashboards;

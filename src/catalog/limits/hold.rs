@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::elsewhere::{Elsewhere, Lodged};
 use super::meters::{Gauge, Meter, Meters};
 use super::purse::{Purse, THRESHOLDS};
 use super::{Binding, Demand, Hit, Moment, Scopes, check, nanos_of};
@@ -19,6 +20,8 @@ pub struct Hold {
     output_tokens: u64,
     reserved: Spending,
     taken_at: u64,
+    /// What was taken of it elsewhere, too.
+    lodged: Option<Lodged>,
 }
 
 /// What it has taken in one scope.
@@ -58,6 +61,7 @@ impl Hold {
             output_tokens: demand.output_tokens,
             reserved: demand.bound,
             taken_at: now.nanos,
+            lodged: None,
         };
         for (at, (scope, quota)) in scopes.each().into_iter().enumerate() {
             let Some(meters) = quota.and_then(|quota| quota.0.load_full()) else { continue };
@@ -76,7 +80,42 @@ impl Hold {
                 return Err(Box::new(check(scopes, demand, now).unwrap_or(hit)));
             }
         }
+        if let Some(elsewhere) = scopes.organization.counting.elsewhere().filter(|_| !hold.is_empty()) {
+            // Refused there, it is given back here.
+            hold.lodged = Some(Lodged::new(elsewhere.take(&scopes.key.id, demand)?, elsewhere.clone()));
+        }
         Ok(hold)
+    }
+
+    /// Takes what a request of another process has taken there: its place among those that run, and `reserved` of budgets,
+    /// whether that fits or not. What it has taken of rates is not known here.
+    pub fn lodge(scopes: Scopes<'_>, model: Option<&str>, reserved: Spending) -> Self {
+        let mut hold =
+            Self { parts: [None, None, None], input_tokens: 0, output_tokens: 0, reserved, taken_at: 0, lodged: None };
+        for (at, (scope, quota)) in scopes.each().into_iter().enumerate() {
+            let Some(meters) = quota.and_then(|quota| quota.0.load_full()) else { continue };
+            let mut taken = 0;
+            for (bit, meter) in meters.of(model) {
+                match &meter.gauge {
+                    Gauge::Slots(_, slots) => _ = slots.take(u64::MAX),
+                    Gauge::Budget(budget, purse) => purse.lodge(budget.part_of(reserved)),
+                    Gauge::Tokens(..) | Gauge::Requests(..) => continue,
+                }
+                taken |= bit;
+            }
+            hold.parts[at] = Some(Part { scope, meters, taken });
+        }
+        hold
+    }
+
+    /// What the request may still spend of budgets.
+    pub fn reserved(&self) -> Spending {
+        self.reserved
+    }
+
+    /// What the request is called where its limits are counted, if that is elsewhere.
+    pub fn number(&self) -> Option<i64> {
+        self.lodged.as_ref().map(|lodged| lodged.number)
     }
 
     /// Whether nothing was taken, because nothing limits the request.
@@ -90,8 +129,9 @@ impl Hold {
     }
 
     /// Makes sure that hard budgets have room for what the request has spent so far, by reserving more where that
-    /// has become more than was reserved. `false` if there is none: then it must not go on.
-    pub fn cover(&mut self, spending: Spending, now: Moment) -> bool {
+    /// has become more than was reserved; also those `elsewhere`, where the request has that number. `false` if there is
+    /// none: then it must not go on.
+    pub fn cover(&mut self, spending: Spending, now: Moment, elsewhere: Option<(&dyn Elsewhere, i64)>) -> bool {
         let Spending { money, tokens } = self.reserved;
         if spending.money <= money && spending.tokens <= tokens {
             return true;
@@ -101,17 +141,24 @@ impl Hold {
         let generous =
             Spending { money: NanoUsd(ahead(spending.money.0, money.0)), tokens: ahead(spending.tokens, tokens) };
         let exact = Spending { money: spending.money.max(money), tokens: spending.tokens.max(tokens) };
-        self.extend(generous, now) || self.extend(exact, now)
+        self.extend(generous, now, elsewhere) || self.extend(exact, now, elsewhere)
     }
 
     /// Reserves up to `target` in every budget, or in none.
-    fn extend(&mut self, target: Spending, now: Moment) -> bool {
-        let more = |budget: &Budget| budget.part_of(target) - budget.part_of(self.reserved);
-        for (done, (budget, purse)) in self.budgets().enumerate() {
+    pub fn extend(&mut self, target: Spending, now: Moment, elsewhere: Option<(&dyn Elsewhere, i64)>) -> bool {
+        let more = |budget: &Budget| budget.part_of(target).saturating_sub(budget.part_of(self.reserved));
+        let give_back = |count| self.budgets().take(count).for_each(|(budget, purse)| purse.give_back(more(budget)));
+        let mut done = 0;
+        for (budget, purse) in self.budgets() {
             if purse.reserve(budget, more(budget), now.wall).is_err() {
-                self.budgets().take(done).for_each(|(budget, purse)| purse.give_back(more(budget)));
+                give_back(done);
                 return false;
             }
+            done += 1;
+        }
+        if elsewhere.is_some_and(|(elsewhere, number)| !elsewhere.cover(number, target)) {
+            give_back(done);
+            return false;
         }
         self.reserved = target;
         true
@@ -147,13 +194,16 @@ impl Hold {
                 }
             }
         }
-        self.spend_elsewhere(scopes, model, used, now, &mut crossings);
+        self.spend_besides(scopes, model, used, now, &mut crossings);
         self.parts = [None, None, None];
+        if let Some(lodged) = self.lodged.take() {
+            lodged.told();
+        }
         crossings
     }
 
     /// Budgets that were defined while the request ran count what it spent as well.
-    fn spend_elsewhere(
+    fn spend_besides(
         &self,
         scopes: Scopes<'_>,
         model: Option<&str>,

@@ -22,11 +22,13 @@ mod slots; // so many at the same time
 mod purse; // so much in a calendar window
 mod meters; // limits as they are counted
 mod hold; // what one request has taken of all of them
+mod elsewhere; // limits that another process counts
 mod report; // how much is left, for whoever asks
 mod readings; // every limit there is, for the metrics
 mod demand; // what a request may use, at worst and as a rule
 
 pub use demand::{Demand, Learned, Size};
+pub use elsewhere::{Counting, Elsewhere};
 pub use hold::{Crossing, Hold, Used};
 pub use meters::{Meters, RunningBudget};
 pub use moment::{Moment, nanos_of};
@@ -82,6 +84,8 @@ pub struct Scopes<'a> {
 pub struct Organization {
     pub name: Arc<str>,
     pub quota: Arc<Quota>,
+    /// Where its limits, its teams' and its keys' are counted.
+    pub counting: Counting,
 }
 
 impl<'a> Scopes<'a> {

@@ -87,6 +87,11 @@ impl Purse {
         }
     }
 
+    /// Reserves `amount` whether it fits or not, for a request that has it already.
+    pub fn lodge(&self, amount: u64) {
+        self.level.fetch_add(amount, Ordering::Relaxed);
+    }
+
     /// Whether `amount` could be reserved.
     pub fn fits(&self, budget: &Budget, amount: u64, now: Timestamp) -> Result<(), Short> {
         let (base, limit) = (self.open(budget, now).base, budget.allowance.units());

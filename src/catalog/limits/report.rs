@@ -16,7 +16,7 @@ use super::rate::{Pace, Rate, TooFast};
 use super::{Demand, Moment, Scopes};
 
 /// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Named {
     Requests,
     Tokens,
@@ -29,7 +29,7 @@ pub enum Named {
 }
 
 /// What a limit's figures count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     Requests,
     Tokens,
@@ -39,7 +39,7 @@ pub enum Unit {
 }
 
 /// How one limit stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     pub scope: Scope,
     /// Who has the limit: the name of the key, the team or the organization.
@@ -64,7 +64,7 @@ pub struct Standing {
 }
 
 /// A limit that refuses a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hit {
     pub standing: Standing,
     /// How much of it the request asked for.
@@ -73,7 +73,7 @@ pub struct Hit {
 }
 
 /// When the same request would be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wait {
     /// Never: it asks for more than there is even when nothing is used up.
     Never,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::catalog::CurrentCatalog;
 
+use super::Upgrade;
 use super::office::Office;
 use super::store::{EventStore, KeyStore};
 use super::usage::Usage;
@@ -40,6 +41,8 @@ pub(crate) struct Admin {
     pub(super) tip: watch::Receiver<i64>,
     pub(super) usage: Usage,
     pub(super) gateway: Arc<str>,
+    /// Where operators are heard who want another process to take over.
+    pub(super) upgrade: mpsc::Sender<Upgrade>,
     /// Becomes true when followers are to be let go.
     pub(super) closing: watch::Receiver<bool>,
 }

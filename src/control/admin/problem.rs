@@ -84,6 +84,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "team_unknown", OfficeError::TeamMissing.to_string())
     }
 
+    pub(super) fn upgrade_refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "upgrade_refused", detail)
+    }
+
     pub(super) fn host_not_allowed() -> Self {
         let detail = "the Host header names neither this machine's loopback nor the address the admin API listens on";
         Self::new(StatusCode::MISDIRECTED_REQUEST, "host_not_allowed", detail)

@@ -5,6 +5,7 @@
 //! refuses requests it could not record. No record is lost while the process runs, and none waits in unbounded memory.
 //! Followers are told how far the log reaches and read it themselves, so none of them can hold up the ledger.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,14 +17,14 @@ use tokio::time::timeout;
 use uuid::{Builder, Uuid};
 
 use crate::catalog::{CurrentCatalog, Retention};
-use crate::domain::Timestamp;
-use crate::journal::{EventWriter, Metrics, Queued, Record, Records, Waited};
+use crate::domain::{Spending, Timestamp};
+use crate::journal::{Bell, EventWriter, Metrics, Opening, Queued, Record, Records, Waited};
 
 use super::now;
 use super::store::{EventStore, Group, Part, StoreError, Wait};
 use super::usage::{Fresh, Summing};
 
-mod orphans; // requests whose end was never recorded
+pub(super) mod orphans; // requests whose end was never recorded
 
 /// The most events one group holds.
 const GROUP_MAX: usize = 1024;
@@ -48,8 +49,8 @@ pub struct Ledger {
     running: watch::Receiver<()>,
     state: Arc<State>,
     writer: Thread,
-    /// Tells how many records were given up.
-    ended: oneshot::Receiver<usize>,
+    bell: Bell,
+    ended: oneshot::Receiver<Rest>,
     /// Sums up what is written, to its end.
     summing: Option<Summing>,
 }
@@ -59,8 +60,28 @@ struct State {
     /// Says how long events are kept.
     catalog: OnceLock<Arc<CurrentCatalog>>,
     gives_up: AtomicBool,
+    /// Whether another process goes on with the log.
+    hands_over: AtomicBool,
     /// Records that were taken from the journal and are not durable yet.
     in_hand: AtomicUsize,
+}
+
+/// What is left when the writer has ended.
+struct Rest {
+    /// How many records were given up.
+    lost: usize,
+    records: Records,
+    taken: Vec<Queued>,
+    limited: BTreeMap<i64, Arc<Opening>>,
+}
+
+/// What a ledger leaves to be written by another process.
+pub(super) struct Left {
+    pub(super) records: Records,
+    /// Records that were taken and did not get into the log.
+    pub(super) taken: Vec<Queued>,
+    /// What running requests may still spend, by the numbers of their INPUT events; of those that limits concern.
+    pub(super) reserved: Vec<(i64, Spending)>,
 }
 
 /// Records that could not be made durable before the process had to end.
@@ -101,13 +122,15 @@ impl Ledger {
             busy_at: Instant::now(),
             tended_at: Instant::now(),
             is_failing: false,
+            limited: BTreeMap::new(),
         };
+        let bell = writer.records.bell();
         let run = move || {
             // Nobody waits for the end any more if this fails.
             let _ = end.send(writer.run());
         };
         let thread = thread::Builder::new().name("ledger".into()).spawn(run)?;
-        Ok(Self { tip, running, state, writer: thread.thread().clone(), ended, summing: None })
+        Ok(Self { tip, running, state, writer: thread.thread().clone(), bell, ended, summing: None })
     }
 
     /// How far the log reaches. Closed when the ledger has ended.
@@ -133,13 +156,13 @@ impl Ledger {
 
     /// Waits until every journal is gone and all they held is durable, but no longer than `patience`.
     pub async fn finish(self, patience: Duration) -> Result<(), Unwritten> {
-        let Self { tip: _, running: _, state, writer, mut ended, summing } = self;
+        let Self { tip: _, running: _, state, writer, bell: _, mut ended, summing } = self;
         let begun = Instant::now();
         let lost = loop {
             // It may be waiting for records, and the last journal goes without a word.
             writer.unpark();
             match timeout(GIVE_UP_LOOK, &mut ended).await {
-                Ok(lost) => break lost.unwrap_or(0),
+                Ok(rest) => break rest.map_or(0, |rest| rest.lost),
                 Err(_elapsed) if begun.elapsed() < patience => {}
                 Err(_elapsed) if begun.elapsed() < patience + GIVE_UP_PATIENCE => {
                     state.gives_up.store(true, Ordering::Relaxed);
@@ -151,6 +174,20 @@ impl Ledger {
             summing.finish().await;
         }
         if lost == 0 { Ok(()) } else { Err(Unwritten(lost)) }
+    }
+
+    /// Ends the ledger while requests go on: writes what has gathered, and leaves the rest. Nothing of the log and of the
+    /// sums of usage is touched any more when this returns. `None` if the writer broke.
+    pub(super) async fn leave(self) -> Option<Left> {
+        let Self { tip: _, running: _, state, writer: _, bell, ended, summing } = self;
+        state.hands_over.store(true, Ordering::SeqCst);
+        bell.ring();
+        let Rest { lost: _, records, taken, limited } = ended.await.ok()?;
+        if let Some(summing) = summing {
+            summing.finish().await;
+        }
+        let reserved = limited.iter().filter_map(|(seq, opening)| Some((*seq, opening.reserved.get()?))).collect();
+        Some(Left { records, taken, reserved })
     }
 }
 
@@ -176,18 +213,20 @@ struct Writer {
     busy_at: Instant,
     tended_at: Instant,
     is_failing: bool,
+    /// Running requests that limits concern.
+    limited: BTreeMap<i64, Arc<Opening>>,
 }
 
 /// What is random in an event's id, in bytes.
 const RANDOM_BYTES: usize = 10;
 
 impl Writer {
-    /// Returns once every journal is gone and everything is durable, or given up: how much that was.
-    fn run(mut self) -> usize {
+    /// Returns once every journal is gone, or another process goes on, and everything is durable, or given up.
+    fn run(mut self) -> Rest {
         while self.gather() {
             self.make_events();
             if !self.append() {
-                return self.abandon();
+                return if self.hands_over() { self.leave() } else { self.abandon() };
             }
             let written = self.taken.iter().map(|queued| &queued.record).zip(self.ids.iter().copied());
             self.fresh.add(self.group.first_seq, written);
@@ -200,12 +239,34 @@ impl Writer {
             self.busy_at = Instant::now();
             self.tell.send_replace(self.group.next_seq() - 1);
         }
-        0
+        self.leave()
+    }
+
+    fn hands_over(&self) -> bool {
+        self.state.hands_over.load(Ordering::SeqCst)
+    }
+
+    /// Lets go of the log. What was taken and did not get into it has no number in it either.
+    fn leave(self) -> Rest {
+        if let Err(error) = self.store.close() {
+            log::error!("failed to sync the event log: {error}");
+        }
+        let mut limited = self.limited;
+        for queued in &self.taken {
+            if let Record::Opened(opening) = &queued.record {
+                opening.number.get().into_iter().for_each(|seq| _ = limited.remove(&seq));
+                opening.number.set(0);
+            }
+        }
+        Rest { lost: 0, records: self.records, taken: self.taken, limited }
     }
 
     /// Takes what has gathered in the journal; false if there will be no more.
     fn gather(&mut self) -> bool {
         loop {
+            if self.hands_over() {
+                return self.records.take(&mut self.taken, GROUP_MAX) > 0;
+            }
             self.tend();
             // Records of a busy time find the ledger at its next look; only the first after a pause wakes it.
             let dozes = self.busy_at.elapsed() < DOZE;
@@ -237,11 +298,18 @@ impl Writer {
             let (time, part) = match record {
                 Record::Opened(opening) if opening.refusal.is_none() => {
                     opening.number.set(seq);
+                    if opening.reserved.get().is_some() {
+                        self.limited.insert(seq, opening.clone());
+                    }
                     (opening.time, Part::Opens)
                 }
                 Record::Opened(opening) => (opening.time, Part::Whole),
                 Record::Closed(closing) => {
-                    (closing.time, closing.opening.number.get().map_or(Part::Whole, Part::Closes))
+                    let input = closing.opening.number.get();
+                    if closing.opening.reserved.get().is_some() {
+                        input.into_iter().for_each(|seq| _ = self.limited.remove(&seq));
+                    }
+                    (closing.time, input.map_or(Part::Whole, Part::Closes))
                 }
             };
             let id = id(time, place, random);
@@ -285,7 +353,7 @@ impl Writer {
     fn pause(&self, pause: Duration) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < pause {
-            if self.state.gives_up.load(Ordering::Relaxed) {
+            if self.state.gives_up.load(Ordering::Relaxed) || self.hands_over() {
                 return false;
             }
             thread::sleep(GIVE_UP_LOOK);
@@ -310,7 +378,7 @@ impl Writer {
     }
 
     /// Counts what is lost.
-    fn abandon(mut self) -> usize {
+    fn abandon(mut self) -> Rest {
         let mut lost = self.taken.len();
         loop {
             self.taken.clear();
@@ -320,7 +388,7 @@ impl Writer {
             }
         }
         self.metrics.journal_dropped(lost);
-        lost
+        Rest { lost, records: self.records, taken: Vec::new(), limited: BTreeMap::new() }
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) async fn close(store: &dyn EventStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn find(store: &dyn EventStore, seq: i64) -> Result<Option<Event>, StoreError> {
+/// The event with this number, if retention has not removed it.
+pub(in crate::control) async fn find(store: &dyn EventStore, seq: i64) -> Result<Option<Event>, StoreError> {
     let order = EventOrder::OldestFirst { after: seq - 1 };
     let page = store.events(EventQuery { filter: EventFilter::default(), order, limit: 1 }).await?;
     let found = page.events.first().filter(|found| found.seq == seq);

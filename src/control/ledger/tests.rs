@@ -41,6 +41,10 @@ impl EventStore for Flaky {
         Vec::new()
     }
 
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn verify(&self) -> Result<Verification, StoreError> {
         Ok(Verification::default())
     }

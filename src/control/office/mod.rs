@@ -16,6 +16,7 @@ use crate::journal::Metrics;
 
 use super::admin_tokens::AdminTokens;
 use super::configuration::Configuration;
+use super::handover::Predecessor;
 use super::now;
 use super::publish::{Publisher, Woken};
 use super::store::{KeyStore, PAGE_MAX, StoreError};
@@ -61,6 +62,8 @@ struct Desk {
     /// The same for reading the configuration again.
     reload: Mutex<()>,
     uses: Mutex<uses::Written>,
+    /// The process before this one, if it still serves what it had begun.
+    predecessor: Option<Predecessor>,
 }
 
 /// Why a change was not made.
@@ -102,12 +105,13 @@ impl Office {
         store: Arc<dyn KeyStore>,
         publisher: Arc<Publisher>,
         configuration: Configuration,
-        pepper: Pepper,
-        tokens: AdminTokens,
+        (pepper, tokens): (Pepper, AdminTokens),
         metrics: Arc<Metrics>,
+        predecessor: Option<Predecessor>,
     ) -> Self {
         let (turn, reload, uses) = Default::default();
-        Self { desk: Arc::new(Desk { store, publisher, configuration, pepper, tokens, metrics, turn, reload, uses }) }
+        let desk = Desk { store, publisher, configuration, pepper, tokens, metrics, turn, reload, uses, predecessor };
+        Self { desk: Arc::new(desk) }
     }
 
     /// Runs a change to its end, also if whoever asked for it hangs up: a change that is durable but not
@@ -133,8 +137,15 @@ impl Desk {
         let begun = Instant::now();
         let mut woken = Woken::new(now());
         apply(&self.publisher, &mut woken);
+        // In the order of the changes, too.
+        let told = self.predecessor.as_ref().map(|predecessor| predecessor.tell(woken.take_changes()));
         drop(turn);
-        let left = woken.ended(LAST_WORD_TIME_MAX).await;
+        let told = async {
+            if let Some(told) = told {
+                told.await;
+            }
+        };
+        let (left, ()) = tokio::join!(woken.ended(LAST_WORD_TIME_MAX), told);
         if left > 0 {
             log::warn!("{left} requests of a key that may not go on have not ended yet: their clients do not read");
         }

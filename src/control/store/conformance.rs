@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::control::data_dir::DataDir;
 use crate::domain::{KeyDigest, KeyKind, KeyStanding, Limits, Permissions, Timestamp, Verdict};
-use crate::journal::{Event, EventNumber, EventWriter, KeyIdentity, KeySeries, Opening, Phase, Record};
+use crate::journal::{Event, EventNumber, EventWriter, KeyIdentity, KeySeries, Opening, Phase, Record, Reserved};
 
 use super::sqlite::SqliteStore;
 use super::*;
@@ -108,6 +108,7 @@ pub(crate) fn opening(request_id: &str) -> Opening {
         policies: Vec::new(),
         overhead: None,
         number: EventNumber::default(),
+        reserved: Reserved::default(),
     }
 }
 

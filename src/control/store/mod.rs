@@ -113,6 +113,9 @@ pub(crate) trait EventStore: Send + Sync {
     /// The INPUT events whose requests were admitted and have no OUTPUT event yet.
     fn open_requests(&self) -> Vec<i64>;
 
+    /// Puts everything on disk. Nothing is appended any more when this is called.
+    fn close(&self) -> Result<(), StoreError>;
+
     /// Some of the events that are meant, with where to go on.
     async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError>;
 

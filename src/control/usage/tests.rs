@@ -64,6 +64,10 @@ impl EventStore for Log {
         Vec::new()
     }
 
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn verify(&self) -> Result<Verification, StoreError> {
         Ok(Verification::default())
     }

@@ -28,7 +28,7 @@ pub enum Allowance {
 }
 
 /// Money and tokens, for budgets to count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spending {
     pub money: NanoUsd,
     pub tokens: u64,

@@ -65,6 +65,14 @@ impl Metrics {
         }
     }
 
+    /// Counts a request as running that another process admitted and this one will record the end of.
+    pub fn goes_on(&self, opening: &Opening) {
+        self.requests_active.inc();
+        if opening.stream {
+            self.streams_active.inc();
+        }
+    }
+
     fn observe_closing(&self, closing: &Closing) {
         let opening = &*closing.opening;
         self.count_hits(&closing.policies, "output");

@@ -13,7 +13,7 @@ mod scripted;
 pub use chaos::{Chaos, Wrong};
 pub use client::{Answer, Ask};
 pub use dice::Dice;
-pub use process::{Gateway, Kt, command, get, namespace};
+pub use process::{Gateway, Kt, command, get, is_alive, namespace};
 pub use scripted::{Scripted, answer};
 
 use std::path::Path;
@@ -110,6 +110,15 @@ impl World {
     /// Runs a command against this gateway.
     pub fn kt(&self, args: &[&str]) -> Kt {
         Kt::run(args, &self.data_dir())
+    }
+
+    /// Has another process take over; the one before still serves what it has begun. The two processes.
+    pub fn upgrade(&mut self) -> (u32, u32) {
+        let begun = self.kt(&["gateway", "upgrade", "--json"]).succeeded().json();
+        let pid = |member: &str| begun[member]["pid"].as_u64().unwrap() as u32;
+        assert_eq!(pid("from"), self.gateway.pid());
+        self.gateway.has_successor(pid("to"));
+        (pid("from"), pid("to"))
     }
 
     /// Makes an access key and returns its text.

@@ -17,6 +17,8 @@ pub struct Gateway {
     pub admin: SocketAddr,
     pub metrics: SocketAddr,
     child: Child,
+    /// The process that has taken over, after an upgrade.
+    successor: Option<u32>,
     log: Arc<Mutex<String>>,
 }
 
@@ -69,11 +71,28 @@ impl Gateway {
             rest.split([',', ' ']).next().unwrap().trim().parse().unwrap()
         };
         let (edge, admin, metrics) = (address("edge listens on "), address("admin API on "), address("metrics on "));
-        Self { edge, admin, metrics, child, log }
+        Self { edge, admin, metrics, child, successor: None, log }
+    }
+
+    /// The process that serves.
+    pub fn pid(&self) -> u32 {
+        self.successor.unwrap_or(self.child.id())
+    }
+
+    pub fn was_upgraded(&self) -> bool {
+        self.successor.is_some()
+    }
+
+    /// From now on `pid` is the gateway: it has taken over.
+    pub fn has_successor(&mut self, pid: u32) {
+        self.successor = Some(pid);
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        match self.successor {
+            Some(pid) => is_alive(pid),
+            None => self.child.try_wait().unwrap().is_none(),
+        }
     }
 
     pub fn log(&self) -> String {
@@ -92,7 +111,7 @@ impl Gateway {
     }
 
     pub fn signal(&self, name: &str) {
-        let signalled = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let signalled = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(signalled.success());
     }
 
@@ -100,8 +119,13 @@ impl Gateway {
     pub fn wait(&mut self, at_most: Duration) -> (Duration, bool) {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (begun.elapsed(), status.success());
+            let ended = match self.successor {
+                // Nobody's child: what it said last tells how it ended.
+                Some(pid) => (!is_alive(pid)).then(|| self.log().trim_end().ends_with("stopped")),
+                None => self.child.try_wait().unwrap().map(|status| status.success()),
+            };
+            if let Some(well) = ended {
+                return (begun.elapsed(), well);
             }
             assert!(begun.elapsed() < at_most, "the gateway did not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
@@ -117,9 +141,18 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if let Some(pid) = self.successor.filter(|&pid| is_alive(pid)) {
+            let _ = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether there is such a process that has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 /// What a command printed and how it ended.

@@ -21,7 +21,7 @@ fn limits(json: &str) -> Limits {
 fn bench(of_key: &str, of_organization: &str) -> (KeyRecord, Organization) {
     let state = Arc::new(KeyState::new(Arc::new(KeySeries::detached("jane", "none"))));
     state.quota().define(&limits(of_key), NOW);
-    let organization = Organization { name: "acme".into(), quota: Arc::default() };
+    let organization = Organization { name: "acme".into(), ..Organization::default() };
     organization.quota.define(&limits(of_organization), NOW);
     (KeyRecord { id: "ak_1".into(), name: "jane".into(), team: None, state }, organization)
 }
@@ -156,7 +156,7 @@ proptest! {
                 }
                 (5 | 6, false) => {
                     let covered = ledger.covered(at, cost);
-                    prop_assert_eq!(held[at].cover(used(cost).spending, now), covered.is_some());
+                    prop_assert_eq!(held[at].cover(used(cost).spending, now, None), covered.is_some());
                     ledger.reserved[at] = covered.unwrap_or(ledger.reserved[at]);
                 }
                 (7..10, false) => {

@@ -17,13 +17,14 @@ pub mod prices;
 pub mod explain;
 pub mod config;
 pub mod whoami;
+pub mod upgrade;
 
 /// The most items a list answers with at a time, and how many it does unasked.
 const LIMIT_MAX: usize = crate::control::store::PAGE_MAX;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Every path with what answers there. `openapi.rs` describes each; a test compares the two.
-pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 19] {
+pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 20] {
     [
         ("/tokens", get(tokens::list::handler).post(tokens::create::handler)),
         ("/tokens/{id}", get(tokens::show::handler).patch(tokens::update::handler).delete(tokens::revoke::handler)),
@@ -44,6 +45,7 @@ pub(super) fn routes() -> [(&'static str, MethodRouter<Arc<Admin>>); 19] {
         ("/config", get(config::show::handler)),
         ("/config/reload", post(config::reload::handler)),
         ("/whoami", get(whoami::handler)),
+        ("/upgrade", post(upgrade::handler)),
     ]
 }
 

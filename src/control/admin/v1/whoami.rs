@@ -25,6 +25,8 @@ pub struct WhoAmI {
     pub organization: String,
     pub gateway: String,
     pub version: String,
+    /// The gateway's process.
+    pub pid: u32,
 }
 
 #[utoipa::path(
@@ -42,6 +44,7 @@ pub(in crate::control::admin) async fn handler(
         organization: admin.catalog.load().organization.to_string(),
         gateway: admin.gateway.to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
     })
 }
 

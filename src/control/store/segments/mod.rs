@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -64,6 +65,8 @@ pub(crate) struct SegmentLog {
     writer: Mutex<Writer>,
     view: RwLock<View>,
     searches: Semaphore,
+    /// Whether another process may write the log by now.
+    is_closed: AtomicBool,
     // Nobody else may write the log while it is open.
     _data_dir: Arc<DataDir>,
 }
@@ -90,6 +93,7 @@ impl SegmentLog {
             writer: Mutex::new(writer),
             view,
             searches: Semaphore::new(SEARCHES_MAX),
+            is_closed: AtomicBool::new(false),
             _data_dir: data_dir,
         })
     }
@@ -129,6 +133,12 @@ impl EventStore for SegmentLog {
         self.writer.lock().open_requests()
     }
 
+    fn close(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock();
+        self.is_closed.store(true, Ordering::Release);
+        Ok(writer.sync()?)
+    }
+
     async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
         let _place = self.searches.acquire().await.map_err(|closed| StoreError::Failed(closed.into()))?;
         let view = self.view.read().clone();
@@ -150,6 +160,9 @@ impl EventStore for SegmentLog {
 
 impl Drop for SegmentLog {
     fn drop(&mut self) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
         if let Err(error) = self.writer.lock().sync() {
             log::error!("failed to sync the event log: {error}");
         }

@@ -1,0 +1,264 @@
+//! Another process takes over while requests run: none is lost, none is cut, none waits, and all are accounted for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Answer, Ask, World, chat_body, eventually, is_alive};
+
+/// How often the gateway is replaced.
+const UPGRADES: usize = 20;
+/// The longest that a request may wait for its answer to begin, whatever happens to the gateway. A build for tests, on a machine
+/// that runs other tests, takes up to two seconds.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// A world whose streams last a second and a half.
+async fn world() -> World {
+    World::with(|setup| {
+        setup.mock.interval = Duration::from_millis(20);
+        setup.mock.tokens = 75;
+    })
+    .await
+}
+
+fn is_whole_stream(answer: &Answer) -> bool {
+    answer.status == 200 && answer.whole && answer.text().ends_with("data: [DONE]\n\n")
+}
+
+/// Waits until a process that has handed over has ended.
+async fn gone(pid: u32) {
+    eventually(|| (!is_alive(pid)).then_some(())).await;
+}
+
+fn kill(pid: u32) {
+    assert!(std::process::Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status().unwrap().success());
+}
+
+/// Waits until the provider has been asked `count` times and has begun to answer each.
+async fn streaming(world: &World, count: usize) {
+    eventually(|| {
+        let requests = world.mock.requests();
+        (requests.len() >= count && requests.iter().all(|seen| seen.sent_at.len() >= 3)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_upgrades_under_load_fail_cut_and_hold_up_nothing() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stop = Arc::new(AtomicBool::new(false));
+    let edge = world.gateway.edge;
+    let clients: Vec<_> = (0..10)
+        .map(|client| {
+            let is_stream = client % 2 == 0;
+            let ask = Ask::new(edge, "POST", "/v1/chat/completions").key(&key);
+            let (stop, ask) = (stop.clone(), ask.json(&chat_body("gpt-4o-mini", is_stream)));
+            tokio::spawn(async move {
+                let (mut answered, mut longest) = (0, Duration::ZERO);
+                while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    let answer = ask.clone().send().await;
+                    assert!(answer.status == 200 && answer.whole, "{}: {}", answer.status, answer.text());
+                    assert_eq!(answer.text().ends_with("data: [DONE]\n\n"), is_stream, "{}", answer.text());
+                    longest = longest.max(answer.pieces[0].0 - begun);
+                    answered += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                (answered, longest)
+            })
+        })
+        .collect();
+    let mut outlived = 0;
+    for _ in 0..UPGRADES {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+        outlived += usize::from(is_alive(old));
+        gone(old).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (mut answered, mut longest) = (0, Duration::ZERO);
+    for client in clients {
+        let (own, wait) = client.await.unwrap();
+        (answered, longest) = (answered + own, longest.max(wait));
+    }
+    println!("{answered} requests during {UPGRADES} upgrades; the longest wait was {longest:?}");
+    println!("after {outlived} of them streams went on in the old process");
+    assert!(outlived >= UPGRADES / 2, "streams outlive upgrades: {outlived}");
+    assert!(longest < WAIT_MAX, "a request waited for {longest:?}");
+    let events = world.events_after(2 * answered).await;
+    let mut by_request = std::collections::HashMap::<_, Vec<_>>::new();
+    for event in &events {
+        by_request.entry(event["request_id"].as_str().unwrap()).or_default().push(event);
+    }
+    by_request.retain(|_, events| events.len() != 2);
+    assert!(by_request.is_empty(), "{by_request:#?}");
+    assert_eq!(events.len(), 2 * answered, "every request has its two events, whichever process served it");
+    let ends: Vec<_> = events.iter().filter(|event| event["phase"] == "OUTPUT").collect();
+    assert!(ends.iter().all(|end| end["ended"] == "complete" && end["usage"]["source"] == "provider"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_revoked_in_the_new_process_cuts_its_stream_in_the_old_one() {
+    let mut world = world().await;
+    let (jane, joe) = (world.key("jane"), world.key("joe"));
+    let [cut, kept] = [&jane, &joe].map(|key| tokio::spawn(world.chat(key, true).send()));
+    streaming(&world, 2).await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    assert!(is_alive(old));
+    tokio::task::block_in_place(|| world.kt(&["keys", "revoke", "jane"]).succeeded());
+    let acknowledged = Instant::now();
+    let (cut, kept) = (cut.await.unwrap(), kept.await.unwrap());
+    assert!(cut.whole && cut.text().contains("was revoked"), "{}", cut.text());
+    let late = cut.pieces.iter().filter(|(arrived, _)| *arrived > acknowledged + Duration::from_millis(100)).count();
+    assert_eq!(late, 0, "pieces arrived after the acknowledgement");
+    assert!(is_whole_stream(&kept), "{}", kept.text());
+    let events = world.events_after(4).await;
+    let end = |name: &str| events.iter().find(|event| event["phase"] == "OUTPUT" && event["key"]["name"] == name);
+    assert_eq!(
+        (&end("jane").unwrap()["ended"], &end("joe").unwrap()["ended"]),
+        (&serde_json::json!("revoked"), &serde_json::json!("complete"))
+    );
+    gone(old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_streams_of_the_old_process_hold_is_counted_in_the_new_one() {
+    let mut world = world().await;
+    let key = world.key_with("jane", &["--concurrency", "2", "--budget", "6000tokens/day"]);
+    // It holds more than five thousand tokens of the budget.
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    assert!(is_alive(old));
+    assert!(world.metric("keeptrusts_requests_active") == 1.0);
+    let refused = world.chat(&key, false).send().await;
+    assert_eq!((refused.status, &*refused.code()), (429, "budget_reserved"), "{}", refused.text());
+    let stream = stream.await.unwrap();
+    assert!(is_whole_stream(&stream), "{}", stream.text());
+    world.events_after(3).await;
+    let passed = world.chat(&key, false).send().await;
+    assert_eq!(passed.status, 200, "what was held is given back: {}", passed.text());
+    gone(old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_cannot_take_over_changes_nothing() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let before = world.gateway.pid();
+    let written = std::fs::read_to_string(world.config()).unwrap();
+    world.rewrite(|text| format!("{text}\nlisen: {{}}\n"));
+    let refused = tokio::task::block_in_place(|| world.kt(&["gateway", "upgrade"]));
+    assert_eq!(refused.code(), Some(1));
+    assert!(refused.stderr().contains("lisen"), "{}", refused.stderr());
+    assert!(world.chat(&key, false).send().await.status == 200 && world.gateway.pid() == before);
+    assert!(is_whole_stream(&stream.await.unwrap()));
+    std::fs::write(world.config(), written).unwrap();
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    gone(old).await;
+    assert_eq!(world.chat(&key, false).send().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_upgrade_waits_for_the_streams_of_the_first() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let refused = tokio::task::block_in_place(|| world.kt(&["gateway", "upgrade"]));
+    assert!(refused.stderr().contains("still serves requests it had begun, until 20"), "{}", refused.stderr());
+    assert!(is_whole_stream(&stream.await.unwrap()));
+    gone(old).await;
+    eventually(|| {
+        world.gateway.log().contains(&format!("process {old}, which had handed over, has ended")).then_some(())
+    })
+    .await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    gone(old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_the_new_process_waits_for_the_old_ones_streams() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let gateway = &mut world.gateway;
+    tokio::task::block_in_place(|| gateway.stop());
+    assert!(!is_alive(old), "it ends first");
+    assert!(is_whole_stream(&stream.await.unwrap()), "it was not cut");
+    restarted(&mut world).await;
+    assert_eq!(world.events_after(2).await[1]["ended"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_old_process_leaves_crashed_requests_and_nothing_held() {
+    let mut world = world().await;
+    let key = world.key_with("jane", &["--concurrency", "1"]);
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    assert_eq!(world.chat(&key, false).send().await.status, 429, "its place is held");
+    kill(old);
+    assert!(!stream.await.unwrap().whole);
+    let events = world.events_after(3).await;
+    let end = events.iter().find(|event| event["phase"] == "OUTPUT").unwrap();
+    assert_eq!(
+        (&end["ended"], &end["reason"]),
+        (&serde_json::json!("crashed"), &serde_json::json!("crashed")),
+        "{end}"
+    );
+    assert_eq!(world.chat(&key, false).send().await.status, 200, "its place is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_new_process_ends_the_old_ones_streams_with_their_usage() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, new) = tokio::task::block_in_place(|| world.upgrade());
+    kill(new);
+    assert!(!stream.await.unwrap().text().ends_with("data: [DONE]\n\n"), "nobody could revoke its key any more");
+    gone(old).await;
+    restarted(&mut world).await;
+    let end = &world.events_after(2).await[1];
+    assert_eq!(
+        (&end["ended"], &end["usage"]["source"]),
+        (&serde_json::json!("shutdown"), &serde_json::json!("estimated")),
+        "{end}"
+    );
+    assert!(end["usage"]["output"].as_u64().unwrap() > 0 && end["cost_nano_usd"].as_u64().unwrap() > 0, "{end}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_process_has_the_sockets_and_nothing_else_of_the_old_one() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, new) = tokio::task::block_in_place(|| world.upgrade());
+    let open = |pid: u32| -> Vec<PathBuf> {
+        let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        folder.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()).collect()
+    };
+    let is_socket = |path: &&PathBuf| path.to_string_lossy().starts_with("socket:");
+    let (old_open, new_open) = (open(old), open(new));
+    let shared: Vec<_> = new_open.iter().filter(is_socket).filter(|path| old_open.contains(path)).collect();
+    assert!(shared.is_empty(), "the old process listens no more, and nothing else is shared: {shared:?}");
+    assert!(is_whole_stream(&stream.await.unwrap()));
+    gone(old).await;
+}
+
+/// Starts the gateway once more, after its last process has ended.
+async fn restarted(world: &mut World) {
+    world.gateway = crate::harness::Gateway::start(&world.config(), &world.data_dir()).await;
+    // Another process counted what was before.
+    world.gateway.has_successor(world.gateway.pid());
+}
