@@ -80,7 +80,7 @@ impl Credential {
 }
 
 /// The wall clock as of the system's last tick, which is no more than ten milliseconds ago (clock_gettime(2),
-/// `CLOCK_REALTIME_COARSE`). The exact one takes ten times as long, and this is asked for every piece of an answer.
+/// `CLOCK_REALTIME_COARSE`). The exact one takes four times as long, and this is asked for every piece of an answer.
 fn at_last_tick() -> Timestamp {
     let at = |time: TimeSpec| Timestamp::from_micros(time.tv_sec() * 1_000_000 + time.tv_nsec() / 1000);
     clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map_or_else(|_| SystemTime::now().into(), at)

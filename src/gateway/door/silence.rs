@@ -66,7 +66,7 @@ impl Silence {
 }
 
 /// Milliseconds of the clock that only goes forward, as of the system's last tick, which is no more than ten of them ago
-/// (clock_gettime(2), `CLOCK_MONOTONIC_COARSE`). It is asked for every piece of an answer; the exact one takes ten times
+/// (clock_gettime(2), `CLOCK_MONOTONIC_COARSE`). It is asked for every piece of an answer; the exact one takes four times
 /// as long.
 fn coarse_millis() -> u64 {
     // Only an unknown clock is refused, and Linux has this one since 2.6.32.
