@@ -34,7 +34,7 @@ fn files(dir: &TempDir) -> Vec<PathBuf> {
 async fn it_keeps_every_law_of_an_event_log() {
     for limits in [Limits::default(), small(1), small(9)] {
         let dir = tempfile::tempdir().unwrap();
-        conformance::events(&open_with(&dir, limits)).await;
+        conformance::event_store(&open_with(&dir, limits)).await;
     }
 }
 

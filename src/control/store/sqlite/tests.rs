@@ -16,7 +16,7 @@ use super::{SqliteStore, SqliteUsage};
 #[tokio::test]
 async fn it_keeps_every_law_of_a_store() {
     let (_dir, store) = conformance::sqlite();
-    conformance::keys(&*store).await;
+    conformance::key_store(&*store).await;
 }
 
 #[tokio::test]
