@@ -3,38 +3,31 @@
 //! The edge has a runtime of its own, so that nothing the office does can hold up a request.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, IsTerminal, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
-use parking_lot::Mutex;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::server::{Fds, ListenFds};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
-use socket2::SockRef;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 use crate::catalog::{CurrentCatalog, Moment, readings};
 use crate::config::{Config, Listen, Listeners};
 use crate::control;
 use crate::control::{Control, Heir, Leaving, Ledger, OpenError, Predecessor, Upgrade};
-use crate::domain::KeyText;
 use crate::gateway::{Connections, Door, Gateway, Pressure, UnderWay};
 use crate::journal::{Journal, Metrics};
-use crate::listen::{self, CurrentIdentity, Gate};
+use crate::listen::{self, CurrentIdentity};
 use crate::telemetry::{Health, scrape_routes};
 
 mod host; // the process among others on its machine
+mod sockets; // the listeners, held by a service manager or bound anew
+mod edge; // the edge's listener, given to Pingora
+mod desk; // a listener of the office, with what ends it
+mod first_token; // the admin token that the first start makes
+mod drain; // waiting for the last request
 mod manager; // the service manager: sockets it holds, and what it is told
 mod upgrade; // another process takes over, and this one serves what it has begun
 mod reload; // what takes effect while the process runs, and what needs a start
@@ -42,8 +35,10 @@ mod reload; // what takes effect while the process runs, and what needs a start
 pub use reload::Load;
 pub use upgrade::heir;
 
-use manager::Held;
+use desk::Desk;
+use drain::{DRAIN_POLL, FAREWELL, drained};
 use reload::Fixed;
+use sockets::Sockets;
 use upgrade::Ends;
 
 /// The version users see.
@@ -51,20 +46,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Threads for everything that is not on a request's path.
 const OFFICE_THREADS: usize = 2;
-/// How often a stopping gateway looks whether its last request has ended.
-const DRAIN_POLL: Duration = Duration::from_millis(10);
-/// How long connections may go on when no request is running any more: the door's last call, and a little.
-const FAREWELL: Duration = Duration::from_millis(300);
 /// How long requests that are cut off may take to be dropped.
 const EDGE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long the office may take to end what it is doing.
 const OFFICE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Where the first start leaves the admin token it made.
-const FIRST_ADMIN_TOKEN: &str = "first-admin-token";
-
-/// Becomes true when a desk is to be closed, or gone.
-type Closing = watch::Receiver<bool>;
 
 /// A running gateway with its embedded control plane.
 pub struct App {
@@ -91,13 +76,6 @@ pub struct App {
     ends: Ends,
 }
 
-/// A listener of the office, with what ends it.
-struct Desk {
-    name: &'static str,
-    stop: watch::Sender<bool>,
-    serving: JoinHandle<io::Result<()>>,
-}
-
 /// Why the gateway cannot start.
 #[derive(Debug)]
 pub enum StartError {
@@ -106,13 +84,6 @@ pub enum StartError {
     AdminToken(io::Error),
     Metrics(prometheus::Error),
     Runtime(io::Error),
-}
-
-/// The sockets, bound before anything else is done: a taken port is told at once.
-struct Sockets {
-    edge: TcpListener,
-    admin: TcpListener,
-    metrics: TcpListener,
 }
 
 impl App {
@@ -149,7 +120,7 @@ impl App {
         let (leaving, predecessor, upgrades) = (control.leaving, control.predecessor, control.upgrades);
         office.spawn(reload::at_each_hangup(hangups, reloader));
         if let Some(token) = first_admin_token {
-            hand_over(&token, &data_dir).map_err(StartError::AdminToken)?;
+            first_token::hand_over(&token, &data_dir).map_err(StartError::AdminToken)?;
         }
 
         let known = catalog.clone();
@@ -166,10 +137,10 @@ impl App {
         let gateway = Gateway::new(catalog.clone(), journal, pepper, pressure);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
-        let read_bytes = if identities.edge.load().is_some() { EDGE_READ_BYTES } else { 0 };
+        let has_tls = identities.edge.load().is_some();
         let door = Door::new(gateway, identities.edge);
         let connections = door.connections();
-        serve_edge(&edge, door, sockets.edge, &listen, L4BufferSettings::new(read_bytes, 0), stopped);
+        edge::serve(&edge, door, sockets.edge, listen.edge, has_tls, stopped);
         // Last: whoever is answered here finds requests taken.
         let identity = identities.admin.clone();
         let admin = Desk::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {
@@ -243,72 +214,6 @@ impl App {
     }
 }
 
-/// Waits for the requests under way, and for clients that may be about to ask; how many requests are left when there is no
-/// more time.
-async fn drained(
-    under_way: &UnderWay,
-    connections: &Connections,
-    deadline: Duration,
-    hurry: impl Future<Output = ()>,
-) -> usize {
-    let begun = Instant::now();
-    let mut hurry = std::pin::pin!(hurry);
-    let mut told = Instant::now();
-    let mut quiet_since = None;
-    loop {
-        let left = under_way.count();
-        let is_quiet = left == 0 && {
-            let quiet_since = quiet_since.get_or_insert_with(Instant::now);
-            connections.count() == 0 || quiet_since.elapsed() >= FAREWELL
-        };
-        if left > 0 {
-            quiet_since = None;
-        }
-        if is_quiet || begun.elapsed() >= deadline {
-            return left;
-        }
-        if told.elapsed() > Duration::from_secs(10) {
-            info!("waiting for {left} running requests");
-            told = Instant::now();
-        }
-        tokio::select! {
-            () = &mut hurry => return left,
-            () = tokio::time::sleep(DRAIN_POLL) => {}
-        }
-    }
-}
-
-/// What is read at once from a client's connection with TLS, a record of it; rustls would read it by 4 KiB. Pingora would set
-/// aside 64 KiB for each connection before it has said anything. Without TLS the door reads what there is, and a buffer
-/// between would only be another page for each connection.
-const EDGE_READ_BYTES: usize = 16 * 1024;
-/// What the system takes of an answer beyond what is on its way to the client. It would take megabytes from the provider
-/// for a client that reads nothing, and such clients' patience would run out only after that; whoever reads has the rest
-/// long before this is gone.
-const EDGE_UNSENT_BYTES: u32 = 256 * 1024;
-
-/// Hands the edge's listener to Pingora and lets it serve. What is written is gathered by the door.
-fn serve_edge(
-    runtime: &Runtime,
-    door: Door,
-    listener: TcpListener,
-    listen: &Listen,
-    buffers: L4BufferSettings,
-    stopped: watch::Receiver<bool>,
-) {
-    // Connections have it from their listener.
-    if let Err(error) = SockRef::from(&listener).set_tcp_notsent_lowat(EDGE_UNSENT_BYTES) {
-        warn!("what waits for a slow reader cannot be limited: {error}");
-    }
-    let mut service = Service::new("edge".to_owned(), door);
-    let address = listen.edge.to_string();
-    service.add_listener(ListenerConfig::tcp(&address).l4_buffer(buffers));
-    let mut fds = Fds::new();
-    fds.add(address, listener.into_raw_fd());
-    let fds: ListenFds = Arc::new(Mutex::new(fds));
-    runtime.spawn(async move { service.start_service(Some(fds), stopped, 1).await });
-}
-
 fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
     Builder::new_multi_thread()
         .worker_threads(threads)
@@ -316,85 +221,6 @@ fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)
-}
-
-/// Hands the first admin token to whoever started the gateway: on their terminal, once. Without a terminal, to a file
-/// that only the gateway's own user finds, because a log is read by many.
-fn hand_over(token: &KeyText, data_dir: &Path) -> io::Result<()> {
-    let mut terminal = io::stdout();
-    if terminal.is_terminal() {
-        return writeln!(terminal, "The first admin token, shown this once: {}", token.expose());
-    }
-    let path = data_dir.join(FIRST_ADMIN_TOKEN);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    writeln!(file, "{}", token.expose())?;
-    info!("the first admin token is in {}; keep it elsewhere and remove the file", path.display());
-    Ok(())
-}
-
-impl Desk {
-    /// Lets `serve` answer on `listener`, under `identity`, until the desk is closed.
-    fn open<F>(
-        name: &'static str,
-        office: &Runtime,
-        listener: TcpListener,
-        identity: Arc<CurrentIdentity>,
-        serve: impl FnOnce(Gate, Closing) -> F,
-    ) -> Result<Self, StartError>
-    where
-        F: Future<Output = io::Result<()>> + Send + 'static,
-    {
-        let (stop, closing) = watch::channel(false);
-        let _in_office = office.enter();
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Runtime)?;
-        Ok(Self { name, stop, serving: office.spawn(serve(Gate::new(listener, identity), closing)) })
-    }
-
-    async fn close(self) {
-        self.stop.send_replace(true);
-        let name = self.name;
-        match tokio::time::timeout(OFFICE_DEADLINE, self.serving).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => warn!("the listener of the {name} failed: {error}"),
-            Ok(Err(error)) => warn!("the listener of the {name} broke: {error}"),
-            Err(_elapsed) => warn!("the listener of the {name} did not end in time"),
-        }
-    }
-}
-
-impl Sockets {
-    /// Those that a service manager holds for us, and new ones for the rest.
-    fn open(listen: &Listen) -> Result<Self, StartError> {
-        let mut held = Held::take();
-        let mut open = |what, name, address: SocketAddr| {
-            let socket = held.socket(name).and_then(|held| held.map_or_else(|| TcpListener::bind(address), Ok));
-            let opened = socket.and_then(|listener| {
-                listener.set_nonblocking(true)?;
-                Ok(listener)
-            });
-            opened.map_err(|error| StartError::Listen { what, address, error })
-        };
-        Ok(Self {
-            edge: open("edge", "edge", listen.edge)?,
-            admin: open("admin API", "admin", listen.admin)?,
-            metrics: open("metrics", "metrics", listen.metrics)?,
-        })
-    }
-
-    /// The same sockets once more.
-    fn copies(&self) -> Result<Self, StartError> {
-        let copy = |listener: &TcpListener| listener.try_clone().map_err(StartError::Runtime);
-        Ok(Self { edge: copy(&self.edge)?, admin: copy(&self.admin)?, metrics: copy(&self.metrics)? })
-    }
-
-    fn addresses(&self, asked: &Listen) -> Listen {
-        let actual = |listener: &TcpListener, asked: SocketAddr| listener.local_addr().unwrap_or(asked);
-        Listen {
-            edge: actual(&self.edge, asked.edge),
-            admin: actual(&self.admin, asked.admin),
-            metrics: actual(&self.metrics, asked.metrics),
-        }
-    }
 }
 
 impl fmt::Display for StartError {

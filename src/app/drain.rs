@@ -1,0 +1,47 @@
+//! Waiting for the last request.
+
+use std::time::{Duration, Instant};
+
+use log::info;
+
+use crate::gateway::{Connections, UnderWay};
+
+/// How often a stopping gateway looks whether its last request has ended.
+pub(super) const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How long connections may go on when no request is running any more: the door's last call, and a little.
+pub(super) const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Waits for the requests under way, and for clients that may be about to ask; how many requests are left when there is no
+/// more time.
+pub(super) async fn drained(
+    under_way: &UnderWay,
+    connections: &Connections,
+    deadline: Duration,
+    hurry: impl Future<Output = ()>,
+) -> usize {
+    let begun = Instant::now();
+    let mut hurry = std::pin::pin!(hurry);
+    let mut told = Instant::now();
+    let mut quiet_since = None;
+    loop {
+        let left = under_way.count();
+        let is_quiet = left == 0 && {
+            let quiet_since = quiet_since.get_or_insert_with(Instant::now);
+            connections.count() == 0 || quiet_since.elapsed() >= FAREWELL
+        };
+        if left > 0 {
+            quiet_since = None;
+        }
+        if is_quiet || begun.elapsed() >= deadline {
+            return left;
+        }
+        if told.elapsed() > Duration::from_secs(10) {
+            info!("waiting for {left} running requests");
+            told = Instant::now();
+        }
+        tokio::select! {
+            () = &mut hurry => return left,
+            () = tokio::time::sleep(DRAIN_POLL) => {}
+        }
+    }
+}
