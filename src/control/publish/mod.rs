@@ -1,24 +1,23 @@
 //! Store → catalog: what is durable becomes what the gateway knows.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::catalog::{
-    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, KeyState, Moment, Organization, Queues, SecretState,
-    Team, TeamState,
-};
-use crate::domain::{KeyDigest, KeyKind, Permissions, Timestamp};
+use crate::catalog::{Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, Moment, Organization, Queues, Team};
+use crate::domain::{KeyDigest, KeyKind, Timestamp};
 use crate::journal::Metrics;
 
 use super::Configured;
 use super::handover::Change;
-use super::store::{self, Key, KeyQuery, KeySecret, KeyStore, NotedUse, PAGE_MAX, StoreError, TeamRef};
+use super::store::{self, Key, KeyQuery, KeySecret, KeyStore, NotedUse, PAGE_MAX, StoreError};
 
-/// How often it is looked whether woken requests have ended.
-const LAST_WORD_POLL: Duration = Duration::from_millis(1);
+mod census; // what has to be remembered from one publication to the next
+mod woken; // running requests that a change ends
+
+pub(super) use woken::Woken;
+
+use census::Census;
 
 /// The one who publishes catalogs.
 pub(super) struct Publisher {
@@ -26,56 +25,6 @@ pub(super) struct Publisher {
     metrics: Arc<Metrics>,
     // Held for a whole publication: there is one at a time.
     census: Mutex<Census>,
-}
-
-/// What has to be remembered from one publication to the next.
-#[derive(Default)]
-struct Census {
-    teams: HashMap<String, Arc<Team>>,
-    live: usize,
-    revoked: usize,
-    /// When each live key that expires does.
-    expiries: BTreeMap<(Timestamp, Arc<str>), Arc<KeyState>>,
-    /// When texts that were rotated away stop being accepted, by their ids.
-    endings: BTreeMap<(Timestamp, String), Arc<KeyState>>,
-}
-
-/// The keys whose running requests were woken by a change, to wait for their end.
-pub(super) struct Woken {
-    now: Timestamp,
-    states: Vec<Arc<KeyState>>,
-    /// The same for a process that serves what it had begun before this one.
-    changes: Vec<Change>,
-}
-
-impl Woken {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { now, states: Vec::new(), changes: Vec::new() }
-    }
-
-    pub(super) fn take_changes(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.changes)
-    }
-
-    pub(super) fn wake(&mut self, state: &Arc<KeyState>) {
-        if state.interrupt_lapsed(self.now) > 0 {
-            self.states.push(state.clone());
-        }
-    }
-
-    /// Waits until every woken request has said its last word, so that nothing of a provider's answer is sent after
-    /// the change is acknowledged; but no longer than `patience`, because a client may not take the last word. How
-    /// many have not ended.
-    pub(super) async fn ended(self, patience: Duration) -> usize {
-        let begun = Instant::now();
-        loop {
-            let left = self.states.iter().map(|state| state.lapsed_running(self.now)).sum();
-            if left == 0 || begun.elapsed() >= patience {
-                return left;
-            }
-            tokio::time::sleep(LAST_WORD_POLL).await;
-        }
-    }
 }
 
 impl Publisher {
@@ -163,7 +112,7 @@ impl Publisher {
             return;
         };
         record.state.revoke();
-        woken.changes.push(Change::Revoked { key: record.id.to_string() });
+        woken.note(Change::Revoked { key: record.id.to_string() });
         woken.wake(&record.state);
         census.revoked += 1;
         census.retire(record.state.expires_at(), &record.id);
@@ -179,7 +128,7 @@ impl Publisher {
         state.quota().define(&key.limits, Moment::now());
         census.retire(state.expires_at(), &before.id);
         state.expire_at(key.expires_at);
-        woken.changes.push(Change::Expires { key: key.id.clone(), at: key.expires_at });
+        woken.note(Change::Expires { key: key.id.clone(), at: key.expires_at });
         census.count(key, &before.id, &state, now);
         let team = key.team.as_ref().map(|team| census.team(team));
         let is_team = |team: &Team| before.team.as_ref().is_some_and(|before| before.id == team.id);
@@ -203,12 +152,12 @@ impl Publisher {
                 // A text that is not remembered any more has ended, also for what runs on it.
                 if let Some(credential) = catalog.keys.find(digest) {
                     credential.secret.end_at(Some(woken.now));
-                    woken.changes.push(Change::TextEnds { digest: digest.0, at: Some(woken.now) });
+                    woken.note(Change::TextEnds { digest: digest.0, at: Some(woken.now) });
                 }
                 catalog.keys.remove(digest);
             }
             for secret in &key.secrets {
-                woken.changes.push(Change::TextEnds { digest: secret.digest.0, at: secret.valid_until });
+                woken.note(Change::TextEnds { digest: secret.digest.0, at: secret.valid_until });
                 match catalog.keys.find(&secret.digest) {
                     Some(credential) => credential.secret.end_at(secret.valid_until),
                     None => census.publish(secret, &record, &mut catalog.keys),
@@ -231,7 +180,7 @@ impl Publisher {
         known.state.quota().define(&team.limits, Moment::now());
         let is_suspended = team.suspended_at.is_some();
         known.state.suspend(is_suspended);
-        woken.changes.push(Change::Suspended { team: team.id.clone(), is_suspended });
+        woken.note(Change::Suspended { team: team.id.clone(), is_suspended });
         let is_of_team = |key: &&Credential| key.key.team.as_ref().is_some_and(|team| Arc::ptr_eq(team, known));
         self.catalog.load().keys.iter().filter(is_of_team).for_each(|credential| woken.wake(&credential.key.state));
     }
@@ -282,79 +231,10 @@ impl Publisher {
     }
 }
 
-impl Census {
-    /// Counts a key and makes what the catalog keeps of it.
-    fn record(&mut self, key: &Key, metrics: &Metrics, now: Timestamp, keys: &mut KeyIndex) {
-        let team = key.team.as_ref().map(|team| self.team(team));
-        let series = metrics.key_series(&key.name, team.as_deref().map(|team| &*team.name));
-        let state = Arc::new(KeyState::new(series));
-        let id: Arc<str> = key.id.as_str().into();
-        state.permit(key.permissions.clone());
-        state.quota().define(&key.limits, Moment::now());
-        state.expire_at(key.expires_at);
-        if key.revocation.is_some() {
-            state.revoke();
-            self.revoked += 1;
-        }
-        self.count(key, &id, &state, now);
-        let record = Arc::new(KeyRecord { id, name: key.name.as_str().into(), team, state });
-        for secret in &key.secrets {
-            self.publish(secret, &record, keys);
-            if secret.valid_until.is_some_and(|end| end > now) {
-                self.foresee(secret, &record.state);
-            }
-        }
-    }
-
-    fn publish(&self, secret: &KeySecret, key: &Arc<KeyRecord>, keys: &mut KeyIndex) {
-        let state = SecretState::default();
-        state.end_at(secret.valid_until);
-        keys.insert(secret.digest, Credential { key: key.clone(), secret: Arc::new(state) });
-    }
-
-    /// Notes when a text ends, so that running requests can be told.
-    fn foresee(&mut self, secret: &KeySecret, state: &Arc<KeyState>) {
-        if let Some(end) = secret.valid_until {
-            self.endings.insert((end, secret.id.clone()), state.clone());
-        }
-    }
-
-    fn meet(&mut self, team: &store::Team) {
-        let state = TeamState::new(team.permissions.clone());
-        state.quota().define(&team.limits, Moment::now());
-        state.suspend(team.suspended_at.is_some());
-        let known = Team { id: team.id.as_str().into(), name: team.name.as_str().into(), state };
-        self.teams.insert(team.id.clone(), Arc::new(known));
-    }
-
-    /// The team of a key; the office makes sure that it was met before.
-    fn team(&mut self, team: &TeamRef) -> Arc<Team> {
-        let known = self.teams.entry(team.id.clone());
-        let state = || TeamState::new(Permissions::default());
-        let make = || Arc::new(Team { id: team.id.as_str().into(), name: team.name.as_str().into(), state: state() });
-        known.or_insert_with(make).clone()
-    }
-
-    /// Counts a key, if it is live.
-    fn count(&mut self, key: &Key, id: &Arc<str>, state: &Arc<KeyState>, now: Timestamp) {
-        if key.is_live(now) {
-            self.live += 1;
-            self.expiries.extend(key.expires_at.map(|expires_at| ((expires_at, id.clone()), state.clone())));
-        }
-    }
-
-    /// Takes a key out of the count. One that had expired is not counted any more.
-    fn retire(&mut self, expires_at: Option<Timestamp>, id: &Arc<str>) {
-        let counted = match expires_at {
-            Some(expires_at) => self.expiries.remove(&(expires_at, id.clone())).is_some(),
-            None => true,
-        };
-        self.live -= usize::from(counted);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::control::store::Revocation;
     use crate::control::store::conformance::{self, key};
     use crate::journal::Journal;
