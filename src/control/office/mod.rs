@@ -4,14 +4,13 @@
 //! running requests are woken to notice, then it is acknowledged. An acknowledgement is therefore a promise. A revocation
 //! that cannot be made durable holds all the same, and is not acknowledged.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::domain::{LimitsError, Name, NameError, Pepper, Permissions, Timestamp};
+use crate::domain::{Name, Pepper, Permissions, Timestamp};
 use crate::journal::Metrics;
 
 use super::admin_tokens::AdminTokens;
@@ -19,16 +18,20 @@ use super::configuration::Configuration;
 use super::handover::Predecessor;
 use super::now;
 use super::publish::{Publisher, Woken};
-use super::store::{KeyStore, PAGE_MAX, StoreError};
+use super::store::KeyStore;
 
+mod error; // why a change was not made
 mod keys; // made, changed, rotated, revoked
 mod teams; // made, changed, suspended, removed
 mod admin_tokens; // made, revoked
 mod uses; // when keys were used, every now and then
 mod configuration; // read again, put in force
 
+pub(crate) use error::OfficeError;
 pub(crate) use keys::{KeyPatch, NewKey, NewKeyKind, Revocations};
 pub(crate) use teams::{NewTeam, TeamPatch};
+
+use error::taken;
 
 /// The longest reason for a revocation, in characters.
 const REASON_CHARS_MAX: usize = 200;
@@ -64,40 +67,6 @@ struct Desk {
     uses: Mutex<uses::Written>,
     /// The process before this one, if it still serves what it had begun.
     predecessor: Option<Predecessor>,
-}
-
-/// Why a change was not made.
-#[derive(Debug)]
-pub(crate) enum OfficeError {
-    Name(NameError),
-    NamePrefix(&'static str),
-    NameTaken(String),
-    TeamUnknown,
-    /// Where the team is what is to be changed.
-    TeamMissing,
-    TeamInUse(u64),
-    ExpiryPast,
-    ExpiryFar,
-    Overlap,
-    Permissions(&'static str),
-    Limits(LimitsError),
-    Reason,
-    KeyUnknown,
-    KeyRevoked,
-    KeyExpired,
-    RotationConflict,
-    TooMany,
-    AdminTokenUnknown,
-    AdminTokenLast,
-    AdminTokensMax,
-    /// Every fault of a configuration that was read again.
-    Configuration(Vec<String>),
-    Random(getrandom::Error),
-    Store(StoreError),
-    /// The keys are refused from now on, but another process would not know.
-    RevocationNotKept(StoreError),
-    /// The process is stopping.
-    Stopping,
 }
 
 impl Office {
@@ -185,68 +154,3 @@ fn checked_reason(reason: Option<&str>) -> Result<(), OfficeError> {
     };
     if reason.is_none_or(is_reason) { Ok(()) } else { Err(OfficeError::Reason) }
 }
-
-fn taken(error: StoreError, name: &str) -> OfficeError {
-    match error {
-        StoreError::NameTaken => OfficeError::NameTaken(name.into()),
-        error => OfficeError::Store(error),
-    }
-}
-
-/// A sentence that says what to do. It repeats nothing that might be a key pasted in the wrong place.
-impl fmt::Display for OfficeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(error) => error.fmt(f),
-            Self::NamePrefix(prefix) => write!(f, "a name cannot begin with {prefix}, because ids or keys do"),
-            Self::NameTaken(name) => {
-                write!(f, "the name {name} is taken: choose another one, or revoke its holder first")
-            }
-            Self::TeamUnknown | Self::TeamMissing => {
-                f.write_str("there is no team with this id or name: `kt teams create` makes one")
-            }
-            Self::TeamInUse(1) => f.write_str("a key that is not revoked belongs to the team: revoke or move it first"),
-            Self::TeamInUse(keys) => {
-                write!(f, "{keys} keys that are not revoked belong to the team: revoke or move them first")
-            }
-            Self::ExpiryPast => f.write_str("the key would already have expired: choose a time to come, or revoke it"),
-            Self::ExpiryFar => f.write_str("a key expires within a hundred years: choose an earlier time, or none"),
-            Self::Overlap => {
-                let days = OVERLAP_TIME_MAX.as_secs() / (24 * 60 * 60);
-                write!(f, "an overlap lasts at most {days} days; 0 ends the old text at once")
-            }
-            Self::Permissions(list) => {
-                write!(f, "{list} has at most {} entries: use patterns such as gpt-*", Permissions::ENTRIES_MAX)
-            }
-            Self::Limits(error) => error.fmt(f),
-            Self::Reason => write!(f, "a reason has 1 to {REASON_CHARS_MAX} characters and no control characters"),
-            Self::KeyUnknown => {
-                f.write_str("there is no key with this id or name: `kt keys list` shows those there are")
-            }
-            Self::KeyRevoked => f.write_str("the key is revoked, which is for ever: make a new one"),
-            Self::KeyExpired => f.write_str("the key has expired: give it a later expiry first (`kt keys update`)"),
-            Self::RotationConflict => f.write_str(
-                "somebody else rotated the key at the same time, and that rotation holds: \
-                 nothing was changed by this one",
-            ),
-            Self::TooMany => write!(f, "name 1 to {PAGE_MAX} keys at a time"),
-            Self::AdminTokenUnknown => f.write_str("there is no admin token with this id or name"),
-            Self::AdminTokenLast => f.write_str(
-                "this is the last token with the role of an admin: make another one first (`kt admin-tokens create`)",
-            ),
-            Self::AdminTokensMax => write!(f, "there are {PAGE_MAX} admin tokens already: revoke some first"),
-            Self::Configuration(faults) => {
-                write!(f, "{}\nthe configuration in force stays as it was", faults.join("\n"))
-            }
-            Self::Random(error) => write!(f, "failed to get random bytes from the operating system: {error}"),
-            Self::Store(error) => write!(f, "the store failed: {error}"),
-            Self::RevocationNotKept(_) => f.write_str(
-                "this gateway refuses what was to be revoked from now on, but could not keep that; its log says why. \
-                 Revoke again until it succeeds, or a restart would accept it again",
-            ),
-            Self::Stopping => f.write_str("the gateway is stopping"),
-        }
-    }
-}
-
-impl std::error::Error for OfficeError {}
