@@ -20,10 +20,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::control::admin::Admin;
 use crate::control::admin::extract::Query;
 use crate::control::admin::problem::Problem;
-use crate::control::store::{EventFilter, EventKeyFilter, EventOrder, EventQuery, PAGE_MAX, StoredEvent};
-use crate::domain::{Timestamp, Verdict};
-use crate::journal::{Event, Phase, csv};
+use crate::control::store::{EventFilter, EventOrder, EventQuery, PAGE_MAX, StoredEvent};
+use crate::journal::{Event, csv};
 use crate::listen::until_closing;
+
+use super::Filter;
 
 /// Pages that wait for the connection.
 const WAITING_MAX: usize = 2;
@@ -35,24 +36,9 @@ pub(in crate::control::admin) struct ExportEvents {
     #[serde(default)]
     #[param(inline)]
     format: Format,
-    /// Only events from this time on.
-    #[param(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
-    /// No events from this time on.
-    #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
-    /// The id or name of a key.
-    key: Option<String>,
-    team: Option<String>,
-    /// The model as it was asked for.
-    model: Option<String>,
-    provider: Option<String>,
-    /// PASS, REDACT, BLOCK, DENY or ERROR.
-    #[param(value_type = Option<String>)]
-    verdict: Option<Verdict>,
-    /// INPUT or OUTPUT.
-    #[param(value_type = Option<String>)]
-    phase: Option<Phase>,
+    #[serde(flatten)]
+    #[param(ignore)]
+    filter: Filter,
 }
 
 /// How events are written.
@@ -67,7 +53,7 @@ enum Format {
 }
 
 #[utoipa::path(
-    get, path = "/v1/events/export", operation_id = "export_events", tag = "events", params(ExportEvents),
+    get, path = "/v1/events/export", operation_id = "export_events", tag = "events", params(ExportEvents, Filter),
     responses((status = 200, description = "The oldest events first", content(
         (String = "application/x-ndjson"), (String = "text/csv"),
     ))),
@@ -76,18 +62,9 @@ pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Query(asked): Query<ExportEvents>,
 ) -> Result<Response, Problem> {
-    let filter = EventFilter {
-        since: asked.since,
-        until: asked.until,
-        key: asked.key.as_deref().map(EventKeyFilter::parse),
-        team: asked.team,
-        model: asked.model,
-        provider: asked.provider,
-        verdict: asked.verdict,
-        phase: asked.phase,
-    };
     let (pages, waiting) = mpsc::channel(WAITING_MAX);
     let tip = admin.events.tip();
+    let filter = asked.filter.into();
     tokio::spawn(Export { admin, filter, format: asked.format, tip, pages }.run());
     let (kind, name) = match asked.format {
         Format::Jsonl => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),

@@ -19,14 +19,14 @@ pub mod export;
 pub mod verify;
 mod follow;
 
+/// Which events; all that is given must agree.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(in crate::control::admin) struct ReadEvents {
+pub(in crate::control::admin) struct Filter {
     /// Only events from this time on.
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
-    /// In a list only: no events from this time on.
+    /// No events from this time on; not when following.
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// The id or name of a key.
@@ -41,6 +41,15 @@ pub(in crate::control::admin) struct ReadEvents {
     /// INPUT or OUTPUT.
     #[param(value_type = Option<String>)]
     phase: Option<Phase>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(in crate::control::admin) struct ReadEvents {
+    #[serde(flatten)]
+    #[param(ignore)]
+    filter: Filter,
     /// In a list: how many. When following: how many of the past, the newest ones.
     limit: Option<usize>,
     /// In a list only: where the page begins.
@@ -53,7 +62,7 @@ pub(in crate::control::admin) struct ReadEvents {
 }
 
 #[utoipa::path(
-    get, path = "/v1/events", operation_id = "read_events", tag = "events", params(ReadEvents),
+    get, path = "/v1/events", operation_id = "read_events", tag = "events", params(Filter, ReadEvents),
     responses((status = 200, description = "The newest events first; with `follow`, a stream of them", content(
         (list::EventList = "application/json"), (String = "text/event-stream"),
     ))),
@@ -62,19 +71,10 @@ pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
     Query(asked): Query<ReadEvents>,
 ) -> Result<Response, Problem> {
-    let filter = EventFilter {
-        since: asked.since,
-        until: asked.until,
-        key: asked.key.as_deref().map(EventKeyFilter::parse),
-        team: asked.team,
-        model: asked.model,
-        provider: asked.provider,
-        verdict: asked.verdict,
-        phase: asked.phase,
-    };
-    if asked.follow && asked.until.is_some() {
+    if asked.follow && asked.filter.until.is_some() {
         return Err(Problem::request_invalid("until is for lists; whoever follows goes when there is enough"));
     }
+    let filter = asked.filter.into();
     match (asked.follow, asked.cursor, asked.after) {
         (true, None, after) => {
             follow::handler(admin, filter, asked.limit, after).await.map(IntoResponse::into_response)
@@ -84,5 +84,13 @@ pub(in crate::control::admin) async fn handler(
         }
         (true, Some(_), _) => Err(Problem::request_invalid("cursor is for lists; follow with `after` instead")),
         (false, _, Some(_)) => Err(Problem::request_invalid("after needs `follow=true`; lists have `cursor`")),
+    }
+}
+
+impl From<Filter> for EventFilter {
+    fn from(asked: Filter) -> Self {
+        let Filter { since, until, key, team, model, provider, verdict, phase } = asked;
+        let key = key.as_deref().map(EventKeyFilter::parse);
+        Self { since, until, key, team, model, provider, verdict, phase }
     }
 }
