@@ -16,6 +16,7 @@ use crate::protocol::{Dialect, client};
 use super::admit::Admission;
 use super::door::Silence;
 use super::relay::Commitment;
+use super::report::Barred;
 use super::route::Plan;
 
 /// The longest request id that is taken over from a caller, in characters.
@@ -33,6 +34,9 @@ pub struct Journey {
     pub request_id: Option<Arc<str>>,
     /// How long the provider may be silent, once it has been asked; of requests over HTTP/1.
     pub silence: Option<Silence>,
+    /// What is to be recorded of a request whose caller is not let in, once its answer is out: Pingora drops the journey
+    /// after it has sent what was written.
+    pub barred: Option<Box<Barred>>,
     _under_way: UnderWay,
 }
 
@@ -51,8 +55,17 @@ impl UnderWay {
 impl Journey {
     pub fn new(catalog: Arc<Catalog>, under_way: &UnderWay) -> Self {
         let settings = catalog.settings.clone();
-        let (stage, dialect, request_id, silence) = Default::default();
-        Self { stage, catalog: Some(catalog), settings, dialect, request_id, silence, _under_way: under_way.clone() }
+        let (stage, dialect, request_id, silence, barred) = Default::default();
+        Self {
+            stage,
+            catalog: Some(catalog),
+            settings,
+            dialect,
+            request_id,
+            silence,
+            barred,
+            _under_way: under_way.clone(),
+        }
     }
 
     /// From now on the provider may be silent for so long.

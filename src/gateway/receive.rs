@@ -30,7 +30,7 @@ use super::me;
 use super::phases::Gateway;
 use super::pressure::Held;
 use super::refusal::Refusal;
-use super::report::{Entry, Receipt};
+use super::report::{Barred, Entry, Receipt};
 use super::respond;
 use super::route::Plan;
 use super::wait::{Unserved, wait};
@@ -93,8 +93,9 @@ pub async fn receive(
     }
     let (account, mut entry) = match enter(gateway, &catalog, session.req_header(), arrival, dialect, &located) {
         Ok(entered) => entered,
-        Err(refusal) => {
-            respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
+        Err(barred) => {
+            let barred = journey.barred.insert(barred);
+            respond::refuse(session, barred.refusal(), Some(dialect), &request_id).await?;
             return Ok(Reception::Answered);
         }
     };
@@ -124,8 +125,7 @@ pub async fn receive(
     }
 }
 
-/// Steps 1 and 2: whose request is it, and where will it be recorded? A refusal that returns from here has been
-/// recorded as far as it can be.
+/// Steps 1 and 2: whose request is it, and where will it be recorded?
 fn enter(
     gateway: &Gateway,
     catalog: &Catalog,
@@ -133,18 +133,20 @@ fn enter(
     arrival: Arrival,
     dialect: Dialect,
     located: &Result<Route<'_>, RouteError>,
-) -> Result<(Account, Entry), Refusal> {
-    let metrics = gateway.journal.metrics();
+) -> Result<(Account, Entry), Box<Barred>> {
     let (client, address, arrived_at) = (arrival.client, arrival.address, arrival.started_at);
-    let facts = |credential, organization| facts(arrival, credential, organization, dialect, located);
     let authority = Authority { catalog, pepper: &gateway.pepper, passthrough: gateway.passthrough(&catalog.settings) };
+    let facts = |credential, organization| facts(arrival, credential, organization, dialect, located);
     match authenticate(&head.headers, &authority, arrived_at) {
         Ok(caller) => {
             let account = attribute(&caller, catalog);
-            let slot = place(&gateway.journal, catalog.settings.audit).inspect_err(|refusal| {
-                metrics.journal_dropped(1);
-                metrics.stranger_refused(refusal.row().code);
-            })?;
+            let slot = match place(&gateway.journal, catalog.settings.audit) {
+                Ok(slot) => slot,
+                Err(refusal) => {
+                    gateway.journal.metrics().journal_dropped(1);
+                    return Err(Barred::new(gateway.journal.clone(), refusal, None));
+                }
+            };
             let facts = Facts {
                 kind: account.kind(),
                 fingerprint: account.own_key().map(|own| own.fingerprint.clone()),
@@ -162,14 +164,8 @@ fn enter(
                 _ if heated => Refusal::TooManyFailures,
                 refusal => refusal,
             };
-            match credential.map(|credential| (credential, gateway.journal.reserve())) {
-                Some((credential, Ok(slot))) => {
-                    Entry::new(facts(credential, catalog.organization.clone()), slot).refuse(&refusal);
-                }
-                Some((_, Err(_full))) => metrics.journal_dropped(1),
-                None => metrics.stranger_refused(refusal.row().code),
-            }
-            Err(refusal)
+            let facts = credential.map(|credential| facts(credential, catalog.organization.clone()));
+            Err(Barred::new(gateway.journal.clone(), refusal, facts))
         }
     }
 }

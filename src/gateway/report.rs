@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::catalog::{Credential, Crossing, Moment};
 use crate::domain::{Advisor, Cost, Ended, NanoUsd, PriceTable, Spending, Usage, Verdict};
-use crate::journal::{Closing, EventNumber, KeyIdentity, Metrics, Opening, Record, Refused, Reserved, Slot, Threshold};
+use crate::journal::{
+    Closing, EventNumber, Journal, KeyIdentity, Metrics, Opening, Record, Refused, Reserved, Slot, Threshold,
+};
 use crate::policy::{Action, Hit};
 
 use super::admit::Taken;
@@ -59,6 +61,37 @@ impl Drop for Entry {
                 Verdict::Error,
                 Some(Refused { code: Ended::ClientClosed.label(), status: CLIENT_CLOSED_STATUS }),
             );
+        }
+    }
+}
+
+/// A request that is nobody's, or a key's that may not be used. Recorded, as far as it can be, when this is dropped: that
+/// is when its caller has been told, so that how long the answer takes does not tell a key that was revoked from one that
+/// nobody ever had.
+pub struct Barred {
+    journal: Journal,
+    refusal: Refusal,
+    /// Of a request whose key is known.
+    facts: Option<Facts>,
+}
+
+impl Barred {
+    pub fn new(journal: Journal, refusal: Refusal, facts: Option<Facts>) -> Box<Self> {
+        Box::new(Self { journal, refusal, facts })
+    }
+
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+}
+
+impl Drop for Barred {
+    fn drop(&mut self) {
+        let metrics = self.journal.metrics();
+        match self.facts.take().map(|facts| (facts, self.journal.reserve())) {
+            Some((facts, Ok(slot))) => Entry::new(facts, slot).refuse(&self.refusal),
+            Some((_, Err(_full))) => metrics.journal_dropped(1),
+            None => metrics.stranger_refused(self.refusal.row().code),
         }
     }
 }
