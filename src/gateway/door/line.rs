@@ -1,10 +1,10 @@
 //! A client's connection, from which Pingora gets one request at a time and nothing that the gateway has not
-//! understood itself: the head as it was checked, a body to its end and not a byte further.
+//! understood itself: the head as it was checked, and from then on a body to its end and not a byte further.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, replace, take};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,18 +63,10 @@ struct Linger {
 /// What Pingora may still read for the request under way.
 #[derive(Debug, PartialEq)]
 enum Body {
-    /// So many bytes as they are: the head, or a body whose length is known, or both.
-    Plain {
-        head: usize,
-        rest: Rest,
-    },
-    Through,
-}
-
-#[derive(Debug, PartialEq)]
-enum Rest {
+    /// So many bytes as they are.
     Length(u64),
     Chunked(Chunks),
+    Through,
 }
 
 /// Why no head came.
@@ -124,16 +116,14 @@ impl Line {
         Ok(())
     }
 
-    /// Reads the head of the next request, which is then what is read from this connection. `scan` shows afterwards
+    /// Reads the head of the next request, whose body is then what is read from this connection. `scan` shows afterwards
     /// what was seen of it, also of one that was refused. Where it is not here already, it has this much `time`.
-    pub async fn next(&mut self, scan: &mut HeadScan, limits: &HeadLimits, time: Duration) -> Result<Head, NoHead> {
+    pub async fn next(&mut self, scan: &mut HeadScan, limits: &HeadLimits, time: Duration) -> Result<BytesMut, NoHead> {
         let mut until = None;
         loop {
             match scan.advance(&self.ahead, limits) {
                 Ok(Some(head)) => {
-                    self.ahead.advance(head.bytes.start);
-                    self.hand_on(head.bytes.len(), head.body);
-                    return Ok(head);
+                    return Ok(self.hand_on(&head));
                 }
                 Ok(None) => self.read_on(*until.get_or_insert_with(|| Instant::now() + time)).await?,
                 Err(fault) => return Err(NoHead::Faulty(fault)),
@@ -149,7 +139,7 @@ impl Line {
                 return Err(NoHead::Gone);
             }
         }
-        self.body = Body::Plain { head: 0, rest: Rest::Length(u64::MAX) };
+        self.body = Body::Length(u64::MAX);
         Ok(())
     }
 
@@ -167,7 +157,7 @@ impl Line {
     pub async fn close_with(&mut self, answer: &[u8]) {
         if self.stream.write_all(answer).await.is_ok() && self.stream.flush().await.is_ok() {
             // Whatever else the client sends is not read as a request.
-            self.body = Body::Plain { head: 0, rest: Rest::Length(u64::MAX) };
+            self.body = Body::Length(u64::MAX);
             let _ = AsyncWriteExt::shutdown(self).await;
         }
     }
@@ -195,13 +185,17 @@ impl Line {
         }
     }
 
-    fn hand_on(&mut self, head: usize, body: BodyFraming) {
-        let rest = match body {
-            BodyFraming::Length(length) => Rest::Length(length),
-            BodyFraming::Chunked => Rest::Chunked(Chunks::default()),
-        };
-        self.body = Body::Plain { head, rest };
+    /// The head's own bytes, after which its body comes from this connection.
+    fn hand_on(&mut self, head: &Head) -> BytesMut {
         self.silence.is_over();
+        self.body = match head.body {
+            BodyFraming::Length(0) => Body::Through,
+            BodyFraming::Length(length) => Body::Length(length),
+            BodyFraming::Chunked => Body::Chunked(Chunks::default()),
+        };
+        self.ahead.advance(head.bytes.start);
+        // Where nothing came behind it, nothing is shared between the two.
+        if self.ahead.len() == head.bytes.len() { take(&mut self.ahead) } else { self.ahead.split_to(head.bytes.len()) }
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -228,14 +222,13 @@ impl Line {
         Poll::Ready(())
     }
 
-    /// Reads as much of the request as there is into `buf`; nothing if the client closed.
-    fn poll_request(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads as much of the body as there is into `buf`; nothing if the client closed.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            let Body::Plain { head, rest } = &mut self.body else { return Poll::Ready(Ok(())) };
-            let most = match (&rest, *head) {
-                (_, head) if head > 0 => head,
-                (Rest::Length(length), _) => usize::try_from(*length).unwrap_or(usize::MAX),
-                (Rest::Chunked(_), _) => usize::MAX,
+            let most = match &self.body {
+                Body::Length(length) => usize::try_from(*length).unwrap_or(usize::MAX),
+                Body::Chunked(_) => usize::MAX,
+                Body::Through => return Poll::Ready(Ok(())),
             };
             let filled = buf.filled().len();
             if self.ahead.is_empty() {
@@ -250,26 +243,23 @@ impl Line {
                 self.ended = true;
                 return Poll::Ready(Ok(()));
             }
-            if *head > 0 {
-                *head -= piece.len();
-            } else {
-                match rest {
-                    Rest::Length(length) => *length -= piece.len() as u64,
-                    Rest::Chunked(chunks) => {
-                        let left = pass(chunks, buf, piece.clone()).map_err(broken)?;
-                        // What came behind the body in the same piece is the beginning of the next request.
-                        if !left.is_empty() {
-                            let behind = std::mem::replace(&mut self.ahead, BytesMut::from(&left[..]));
-                            self.ahead.unsplit(behind);
-                        }
-                    }
+            let through = match &mut self.body {
+                Body::Length(length) => {
+                    *length -= piece.len() as u64;
+                    *length == 0
                 }
-            }
-            let through = match rest {
-                Rest::Length(length) => *length == 0,
-                Rest::Chunked(chunks) => chunks.has_ended(),
+                Body::Chunked(chunks) => {
+                    let left = pass(chunks, buf, piece).map_err(broken)?;
+                    // What came behind the body in the same piece is the beginning of the next request.
+                    if !left.is_empty() {
+                        let behind = replace(&mut self.ahead, BytesMut::from(&left[..]));
+                        self.ahead.unsplit(behind);
+                    }
+                    chunks.has_ended()
+                }
+                Body::Through => true,
             };
-            if *head == 0 && through {
+            if through {
                 self.body = Body::Through;
             }
             // A piece of nothing but extensions or trailers leaves nothing, which must not look like the end.
@@ -323,7 +313,7 @@ impl AsyncRead for Line {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match this.body {
-            Body::Plain { .. } if !this.ended => this.poll_request(cx, buf),
+            Body::Length(_) | Body::Chunked(_) if !this.ended => this.poll_body(cx, buf),
             _ => this.poll_gone(cx),
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use log::debug;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
@@ -102,13 +103,14 @@ impl Door {
         let (mut line, mut settings, mut first) = (line, None::<HttpPersistentSettings>, true);
         let mut stopping = pin!(stopping(shutdown.clone()));
         loop {
-            if let Err(refusal) = self.receive(&mut line, first, shutdown, stopping.as_mut()).await {
-                if let Some((refusal, dialect)) = refusal {
-                    self.refuse(&mut line, &refusal, dialect).await;
-                }
-                return;
-            }
+            let head = match self.receive(&mut line, first, shutdown, stopping.as_mut()).await {
+                Ok(head) => head,
+                Err(None) => return,
+                Err(Some((refusal, dialect))) => return self.refuse(&mut line, &refusal, dialect).await,
+            };
             let mut session = ServerSession::new_http1(line);
+            // Pingora would read it into a page of its own.
+            session.set_pipelined_prefix(head);
             match settings {
                 Some(settings) => settings.apply_to_session(&mut session),
                 // Until when it is kept is decided here, not by Pingora.
@@ -131,7 +133,7 @@ impl Door {
         first: bool,
         shutdown: &ShutdownWatch,
         stopping: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), Option<(Refusal, Dialect)>> {
+    ) -> Result<BytesMut, Option<(Refusal, Dialect)>> {
         // The settings that hold when the wait begins.
         let (Timeouts { header, keepalive, .. }, limits, pace) = self.settings();
         let patience = if first { header } else { keepalive };
@@ -155,7 +157,7 @@ impl Door {
         let missing = tokio::select! {
             biased;
             head = head => match head {
-                Ok(_) => return Ok(()),
+                Ok(head) => return Ok(head),
                 Err(missing) => missing,
             },
             () = stopping => NoHead::Gone,
