@@ -24,7 +24,7 @@ use crate::telemetry::{Health, scrape_routes};
 
 mod host; // the process among others on its machine
 mod sockets; // the listeners, held by a service manager or bound anew
-mod edge; // the edge's listener, given to Pingora
+mod edge; // the edge's listener, from which the door is fed
 mod desk; // a listener of the office, with what ends it
 mod first_token; // the admin token that the first start makes
 mod drain; // waiting for the last request
@@ -137,10 +137,9 @@ impl App {
         let gateway = Gateway::new(catalog.clone(), journal, pepper, pressure);
         let under_way = gateway.under_way();
         let (stop_edge, stopped) = watch::channel(false);
-        let has_tls = identities.edge.load().is_some();
         let door = Door::new(gateway, identities.edge);
         let connections = door.connections();
-        edge::serve(&edge, door, sockets.edge, listen.edge, has_tls, stopped);
+        edge::serve(&edge, door, sockets.edge, stopped).map_err(StartError::Runtime)?;
         // Last: whoever is answered here finds requests taken.
         let identity = identities.admin.clone();
         let admin = Desk::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {

@@ -5,21 +5,22 @@
 //! and within limits, decides where the request ends (`protocol::framing`), and hands Pingora a [`Line`] that gives
 //! it exactly this request. HTTP/2 frames its requests unmistakably; there the limits are those of its connection.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use log::debug;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora::protocols::ALPN;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::{ALPN, Stream};
+use pingora::protocols::l4::stream::Stream as Connection;
 use pingora::proxy::{HttpProxy, Session, http_proxy};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -33,7 +34,8 @@ use crate::protocol::{Dialect, route};
 use super::refusal::Refusal;
 use super::{CONNECTS_MAX, Gateway, respond};
 
-mod greet; // TLS, where the edge has an identity
+mod greet; // how connections begin: TLS, where the edge has an identity
+mod buffered; // a connection that is read by larger pieces than are asked for
 mod line; // a connection that gives Pingora one request at a time
 mod gather; // what goes out on it, as few packets
 mod streams; // the requests of an HTTP/2 connection, each by itself
@@ -96,6 +98,48 @@ impl Door {
     /// Counts the connections there are.
     pub fn connections(&self) -> Arc<Connections> {
         self.caps.clone()
+    }
+
+    /// Takes a connection in, if there is a place for it, and serves it to its end.
+    pub async fn open(self: Arc<Self>, connection: TcpStream, address: SocketAddr, shutdown: ShutdownWatch) {
+        let metrics = self.journal.metrics();
+        let (Timeouts { header, .. }, limits, pace) = self.settings();
+        let connection = greet::known(connection, address);
+        let address = Some(address.ip());
+        let place = match self.caps.enter(address, limits.connections_max, limits.connections_per_address_max) {
+            Ok(place) => place,
+            Err(full) => {
+                metrics.connection_refused(match full {
+                    Full::All => "all",
+                    Full::Address => "address",
+                });
+                // It would cost a greeting to say so.
+                if self.identity.load().is_none() {
+                    self.turn_away(connection).await;
+                }
+                return;
+            }
+        };
+        metrics.connections(self.caps.count());
+        match greet::greet(&self.identity, connection, header).await {
+            Some(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
+                let mut line = Box::new(Line::new(stream, pace));
+                // Pingora would wait for it for ever, and log each that is none. What comes behind it has as long as
+                // a connection may be idle.
+                if let Ok(()) = line.preface(Instant::now() + header).await {
+                    self.streams.process_new(line, &shutdown).await;
+                }
+            }
+            Some(stream) => self.serve(Box::new(Line::new(stream, pace)), &shutdown).await,
+            None => {}
+        }
+        drop(place);
+        metrics.connections(self.caps.count());
+    }
+
+    /// No more connections come.
+    pub async fn close(&self) {
+        self.proxy.http_cleanup().await;
     }
 
     /// Serves a client until one of the two ends the connection.
@@ -187,7 +231,7 @@ impl Door {
 
     /// Refuses a connection beyond a cap with a word, if that can be said at once: patience would cost what the cap is
     /// to save.
-    async fn turn_away(&self, mut stream: Stream) {
+    async fn turn_away(&self, mut stream: Connection) {
         let refusal = Refusal::Overloaded("has as many connections as it takes");
         self.journal.metrics().stranger_refused(refusal.row().code);
         let answer = respond::last_word(&refusal, Dialect::OpenAi, &Uuid::now_v7().to_string());
@@ -196,50 +240,6 @@ impl Door {
             stream.flush().await
         };
         let _ = timeout(AT_ONCE, said).await;
-    }
-}
-
-#[async_trait]
-impl ServerApp for Door {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let address = address(&stream);
-        let metrics = self.journal.metrics();
-        let (Timeouts { header, .. }, limits, pace) = self.settings();
-        let place = match self.caps.enter(address, limits.connections_max, limits.connections_per_address_max) {
-            Ok(place) => place,
-            Err(full) => {
-                metrics.connection_refused(match full {
-                    Full::All => "all",
-                    Full::Address => "address",
-                });
-                if self.identity.load().is_some() {
-                    // It would cost a greeting to say so.
-                    return None;
-                }
-                self.turn_away(stream).await;
-                return None;
-            }
-        };
-        metrics.connections(self.caps.count());
-        match greet::greet(&self.identity, stream, header).await {
-            Some(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
-                let mut line = Box::new(Line::new(stream, pace));
-                // Pingora would wait for it for ever, and log each that is none. What comes behind it has as long as
-                // a connection may be idle.
-                if let Ok(()) = line.preface(Instant::now() + header).await {
-                    self.streams.process_new(line, shutdown).await;
-                }
-            }
-            Some(stream) => self.serve(Box::new(Line::new(stream, pace)), shutdown).await,
-            None => {}
-        }
-        drop(place);
-        metrics.connections(self.caps.count());
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
     }
 }
 
@@ -265,11 +265,6 @@ fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {
 pub fn silence(session: &Session) -> Option<Silence> {
     let line = session.stream()?.as_ref().as_any().downcast_ref::<Line>()?;
     Some(line.silence())
-}
-
-fn address(stream: &Stream) -> Option<IpAddr> {
-    let digest = stream.get_socket_digest()?;
-    Some(digest.peer_addr()?.as_inet()?.ip())
 }
 
 /// In which dialect to refuse: what the part of the head that could be read suggests.
