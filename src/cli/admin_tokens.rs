@@ -19,25 +19,25 @@ pub(super) struct AdminTokens {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an admin token and print it, this once
+    /// Create an admin token and print it; it is never shown again
     Create {
         /// What the token is called; unique among admin tokens
         #[arg(long)]
         name: String,
-        /// `admin` may do everything, `viewer` read
+        /// `admin` may do everything, `viewer` may only read
         #[arg(long, value_parser = role)]
         role: AdminRole,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// List admin tokens; never their text
+    /// List admin tokens, without their secrets
     List {
         /// Print one JSON array
         #[arg(long)]
         json: bool,
     },
-    /// Revoke an admin token at once; never the last one with the role admin
+    /// Revoke an admin token at once; the last one with the role admin stays
     Revoke {
         #[arg(value_name = "ID|NAME")]
         which: String,
@@ -61,7 +61,7 @@ impl AdminTokens {
                 output::line(&created.token)?;
                 let AdminToken { name, id, role, .. } = created.admin_token;
                 output::hint(&format!("created admin token {name} ({id}), role {}", role.label()));
-                output::hint("The token is shown this once and kept nowhere: store it now.");
+                output::hint("This is the only time the token is shown. Store it now.");
                 Ok(())
             }
             Command::List { json } => {

@@ -37,7 +37,7 @@ pub(super) struct Gateway {
     /// The data directory of a gateway on this machine [default: $STATE_DIRECTORY or ~/.local/share/keeptrusts]
     #[arg(long, global = true, env = "KEEPTRUSTS_DATA_DIR", value_name = "DIR", help_heading = HEADING)]
     data_dir: Option<PathBuf>,
-    /// The admin API's address instead, such as https://gateway:41003; needs KEEPTRUSTS_ADMIN_TOKEN
+    /// The admin API's URL instead, such as https://gateway:41003; needs KEEPTRUSTS_ADMIN_TOKEN
     #[arg(long, global = true, help_heading = HEADING)]
     url: Option<String>,
     #[command(flatten)]

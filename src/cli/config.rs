@@ -13,13 +13,13 @@ use super::{Error, output};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Read the configuration and report all faults at once
+    /// Check the configuration and report all faults at once
     Check(FileArgs),
-    /// Print every setting as it holds, secrets as where they came from
+    /// Print every setting with its effective value; of secrets, only where they come from
     Show(FileArgs),
-    /// Print what the running gateway has in force
+    /// Print the configuration that the running gateway uses
     Running(RunningArgs),
-    /// Have the running gateway read its configuration again; a faulty one changes nothing
+    /// Have the running gateway reload its configuration; a faulty one changes nothing
     Reload(RunningArgs),
 }
 
@@ -34,7 +34,7 @@ pub(super) struct RunningArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct FileArgs {
-    /// The configuration file; without one, the environment decides
+    /// The configuration file; without one, the environment is used
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

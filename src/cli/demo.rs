@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Check everything that is shown and exit; otherwise stay up to be tried
+    /// Check the results and exit instead of staying up
     #[arg(long)]
     once: bool,
 }

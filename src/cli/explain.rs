@@ -17,16 +17,16 @@ pub(super) struct Explain {
     /// The access key, by id or name
     #[arg(long, value_name = "ID|NAME")]
     key: String,
-    /// The model as a client would ask for it
+    /// The model, by the name a client would use
     #[arg(long)]
     model: String,
-    /// The endpoint by its name in events [default: chat/completions]
+    /// The endpoint, by its name in events [default: chat/completions]
     #[arg(long)]
     endpoint: Option<String>,
     /// Where the caller would connect from
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
-    /// The most output tokens the call would ask for [default: what the key usually gets]
+    /// The most output tokens the request would ask for [default: what the key usually gets]
     #[arg(long, value_name = "N")]
     tokens: Option<u64>,
     /// Print one JSON object

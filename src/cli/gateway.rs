@@ -32,9 +32,10 @@ pub(super) struct Gateway {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Run(Run),
-    /// Have the installed program take over; running requests end in the process that began them
+    /// Replace the running process with the installed program, without interrupting requests
     ///
-    /// Nothing changes before the new process has read its configuration and is ready; if it is not, this says why.
+    /// Requests that are running end in the old process. Nothing changes until the new process has read its configuration
+    /// and is ready; if that fails, this command says why.
     Upgrade(Upgrade),
 }
 
@@ -49,7 +50,7 @@ struct Upgrade {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// The configuration file; without one, the environment decides (OPENAI_API_KEY, ANTHROPIC_API_KEY, …)
+    /// The configuration file; without one, the environment is used (OPENAI_API_KEY, ANTHROPIC_API_KEY, …)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where clients connect [default: 127.0.0.1:41002]

@@ -12,35 +12,35 @@ const HEADING: &str = "How much may be used (unlimited where not named; PATTERN=
 /// Limits. Each can be given once for all models and once for each pattern.
 #[derive(Debug, Default, Args)]
 pub(super) struct Limited {
-    /// Requests a minute
+    /// Requests per minute
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     rpm: Vec<Limit>,
-    /// How many of a minute's requests may come at once [default: all of them]
+    /// How many of a minute's requests may arrive at once [default: all of them]
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     burst: Vec<Limit>,
-    /// Tokens a minute, input and output together
+    /// Tokens per minute, input and output together
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     tpm: Vec<Limit>,
-    /// Input tokens a minute
+    /// Input tokens per minute
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     input_tpm: Vec<Limit>,
-    /// Output tokens a minute
+    /// Output tokens per minute
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     output_tpm: Vec<Limit>,
     /// Requests at the same time
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     concurrency: Vec<Limit>,
-    /// Bytes of a request's body
+    /// Size of a request body, in bytes
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     body_bytes_max: Vec<Limit>,
-    /// Tokens that one request may ask for
+    /// Output tokens that one request may ask for
     #[arg(long, value_name = "[PATTERN=]N", value_parser = limit, help_heading = HEADING)]
     output_tokens_max: Vec<Limit>,
     /// Money or tokens per hour, day, week, month or total: 50usd/month, 2000000tokens/day@Europe/Berlin,
-    /// 9usd/day:soft (told, not refused). Several may be given; together they replace those there were
+    /// 9usd/day:soft (reported, not enforced). May be repeated; together they replace all earlier budgets
     #[arg(long, value_name = "[PATTERN=]BUDGET", value_parser = budget, help_heading = HEADING)]
     budget: Vec<WrittenBudget>,
-    /// Share of a busy provider (one with `concurrency`), in turns: twice the weight gets twice the turns [default: 1]
+    /// Share of a busy provider (one with `concurrency`): twice the weight gets twice the turns [default: 1]
     #[arg(long, value_name = "N", value_parser = weight, help_heading = HEADING)]
     weight: Option<Weight>,
 }

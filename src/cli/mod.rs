@@ -40,38 +40,38 @@ enum Command {
     /// Run the gateway
     #[command(arg_required_else_help = true)]
     Gateway(gateway::Gateway),
-    /// Make, list, show, change, rotate and revoke access keys and gateway keys
+    /// Create, list, show, update, rotate and revoke access keys and gateway keys
     #[command(visible_alias = "tokens", arg_required_else_help = true)]
     Keys(keys::Keys),
-    /// Make, list, show, change, suspend and delete teams
+    /// Create, list, show, update, suspend and delete teams
     #[command(arg_required_else_help = true)]
     Teams(teams::Teams),
-    /// Make, list and revoke the tokens that open the admin API over TCP
+    /// Create, list and revoke the tokens that open the admin API over TCP
     #[command(arg_required_else_help = true)]
     AdminTokens(admin_tokens::AdminTokens),
-    /// Say which rule would admit or refuse a call
+    /// Explain which rule would admit or refuse a request
     Explain(explain::Explain),
     /// Show who used how much, and what it cost
     Usage(usage::Usage),
-    /// Show what models cost, or take prices over from the community's file
+    /// Show what models cost, or import prices from LiteLLM
     #[command(arg_required_else_help = true)]
     Prices(prices::Prices),
     /// Read the audit log, or follow it live
     #[command(arg_required_else_help = true)]
     Events(events::Events),
-    /// Check a configuration, show what would hold or does, have it read again
+    /// Check, show or reload the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
-    /// Try the policies of a configuration on a text
+    /// Try out the policies of a configuration
     #[command(subcommand, arg_required_else_help = true)]
     Policy(policy::Command),
-    /// Check an installation: process, configuration, listeners, files; on request, that nothing secret shows
+    /// Check an installation: process, configuration, listeners and files
     Doctor(doctor::Doctor),
-    /// Show everything on one machine, without any provider account
+    /// Try everything on this machine; no provider account needed
     Demo(demo::Demo),
-    /// Run a pretend provider with known usage
+    /// Run a pretend provider, for demos and tests
     MockProvider(mock_provider::Mock),
-    /// Print a script that completes this command line
+    /// Print a completion script for a shell
     Completions(completions::Completions),
 }
 

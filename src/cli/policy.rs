@@ -29,23 +29,23 @@ pub(super) struct Test {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The text or JSON body; standard input if left out
-    #[arg(value_name = "INPUT")]
+    /// A file with the text or the JSON body [default: standard input]
+    #[arg(value_name = "FILE")]
     input: Option<PathBuf>,
     /// As what goes to the provider, or as what comes back
     #[arg(long, value_name = "PHASE", default_value = "input", value_parser = ["input", "output"])]
     phase: String,
     /// As a request of this key
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     key: String,
     /// As a request of this team
     #[arg(long)]
     team: Option<String>,
     /// As a request for this model
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     model: String,
     /// As a request to this endpoint, such as chat/completions
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     endpoint: String,
     /// Print one JSON object
     #[arg(long)]

@@ -29,12 +29,12 @@ pub(super) struct Prices {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the prices that the running gateway uses, or those of a file
+    /// Show the prices that the running gateway uses, or those in a file
     List {
-        /// A price file instead
+        /// Show the prices in this file instead
         #[arg(long, value_name = "FILE", conflicts_with = "built_in")]
         file: Option<PathBuf>,
-        /// The table that is built into kt instead
+        /// Show the price table built into kt instead
         #[arg(long)]
         built_in: bool,
         /// Only models with this name; * stands for any characters, ? for one
@@ -47,32 +47,32 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take prices over from LiteLLM's model_prices_and_context_window.json into a price file
+    /// Import prices from LiteLLM's model_prices_and_context_window.json into a price file
     Import {
         /// The file to read
         file: PathBuf,
-        /// The price file to add to; made from the built-in table if it does not exist
+        /// The price file to update; created from the built-in table if it does not exist
         #[arg(long, value_name = "FILE")]
         into: PathBuf,
-        /// The version of the result, which costs refer to
+        /// The version of the resulting table, which costs refer to
         #[arg(long, value_name = "VERSION")]
         version: String,
-        /// Take the models of these of its providers [default: the vendors that the table has]
+        /// Import the models of these LiteLLM providers [default: the vendors in the table]
         #[arg(long, value_delimiter = ',', value_name = "NAMES")]
         vendors: Vec<String>,
-        /// Take the models of one of its providers as prices of a configured provider of ours
+        /// Import the models of a LiteLLM provider as the prices of a configured provider
         #[arg(long = "provider", value_name = "THEIRS=OURS", value_parser = pair)]
         providers: Vec<(String, String)>,
         /// Only models with these names; * stands for any characters, ? for one
         #[arg(long, value_delimiter = ',', value_name = "PATTERNS", value_parser = pattern)]
         models: Vec<Pattern>,
-        /// Changed prices hold from this day or time on, and the present ones before [default: always]
+        /// Apply changed prices from this day or time on, and keep the current ones before [default: always]
         #[arg(long, value_name = "DAY|TIME", value_parser = Moment::parse)]
         from: Option<Moment>,
         /// Say what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Print what became of it as one JSON object
+        /// Print the result as one JSON object
         #[arg(long)]
         json: bool,
     },

@@ -22,7 +22,7 @@ pub(super) struct Teams {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a team
+    /// Create a team
     Create {
         /// What the team is called in keys, events and metrics
         #[arg(long)]
@@ -43,7 +43,7 @@ enum Command {
     },
     /// Show one team
     Show(Which),
-    /// Change what a team may use, and how much; what is not named stays
+    /// Change what a team may use, and how much; whatever is not given stays as it is
     Update {
         #[arg(value_name = "ID|NAME")]
         team: String,
@@ -51,18 +51,18 @@ enum Command {
         allowed: Allowed,
         #[command(flatten)]
         limited: Limited,
-        /// Restrictions to lift
+        /// Restrictions to remove
         #[arg(long, value_name = "LIST,…", value_delimiter = ',')]
         lift: Vec<List>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Let no request of the team's keys pass until it is resumed; running ones are cut
+    /// Refuse all requests of the team's keys until it is resumed; running ones are ended
     Suspend(Which),
-    /// Let requests of the team's keys pass again
+    /// Admit requests of the team's keys again
     Resume(Which),
-    /// Delete a team that no key belongs to, revoked ones aside
+    /// Delete a team that has no keys other than revoked ones
     Delete(Which),
 }
 
@@ -96,7 +96,7 @@ impl Teams {
             Command::Update { team, allowed, limited, lift, json } => {
                 let (permissions, limits) = (allowed.change(&lift), limited.change());
                 if permissions.is_none() && limits.is_none() {
-                    return Err(Error::Usage("name what is to change: --models, --lift models, --rpm, …".into()));
+                    return Err(Error::Usage("nothing to change: give --models, --lift models, --rpm, …".into()));
                 }
                 let asked = UpdateTeam { permissions: permissions.map(Some), limits };
                 let changed: ChangedTeam = client.patch(&path(&team), &asked).await?;

@@ -20,13 +20,13 @@ const HEADING: &str = "Where the gateway is";
 /// The options beside `--url https://…`.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Trust {
-    /// The authority that signed the gateway's certificate, in PEM [default: those this machine trusts]
+    /// The CA that signed the gateway's certificate, in PEM [default: those this machine trusts]
     #[arg(long, global = true, env = "KEEPTRUSTS_CA", value_name = "FILE", help_heading = HEADING)]
     ca: Option<PathBuf>,
-    /// A certificate of one's own, for a gateway that asks for one, in PEM
+    /// A client certificate in PEM, for a gateway that asks for one
     #[arg(long, global = true, value_name = "FILE", help_heading = HEADING, requires = "client_key")]
     client_cert: Option<PathBuf>,
-    /// The file of the certificate's private key
+    /// The client certificate's private key in PEM
     #[arg(long, global = true, value_name = "FILE", help_heading = HEADING, requires = "client_cert")]
     client_key: Option<PathBuf>,
 }

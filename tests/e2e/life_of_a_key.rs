@@ -115,7 +115,7 @@ async fn a_rotation_without_overlap_ends_the_old_text_at_once() {
     let rotated = world.kt(&["keys", "rotate", "jane", "--overlap", "0s"]).succeeded();
     let new = rotated.stdout().trim().to_owned();
     world.keep_secret(&new);
-    assert!(rotated.stderr().contains("the old text has ended"), "{}", rotated.stderr());
+    assert!(rotated.stderr().contains("the old secret no longer works"), "{}", rotated.stderr());
     assert_eq!(world.chat(&old, false).send().await.code(), "key_expired");
     assert_eq!(world.chat(&new, false).send().await.status, 200);
     assert!(on_old.await.unwrap().text().contains("was rotated"));

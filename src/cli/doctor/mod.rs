@@ -20,10 +20,10 @@ mod canary; // whether a made-up key and prompt show up anywhere
 pub(super) struct Doctor {
     #[command(flatten)]
     gateway: Gateway,
-    /// Make a key, use it wrongly in every way, and look for it and a prompt wherever the gateway writes
+    /// Create a key, misuse it in every way, and search everything the gateway writes for it and for a prompt
     #[arg(long)]
     canary: bool,
-    /// Where the gateway's log is written to, for --canary to look there as well
+    /// The gateway's log file, for --canary to search as well
     #[arg(long, value_name = "FILE", requires = "canary")]
     log: Option<PathBuf>,
     /// Print one JSON object

@@ -36,7 +36,7 @@ enum Command {
     Tail {
         #[command(flatten)]
         choice: Choice,
-        /// Begin with this many of the newest events
+        /// Start with this many of the newest events
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=PAGE_MAX as u64))]
         limit: Option<u64>,
     },
@@ -46,26 +46,26 @@ enum Command {
         choice: Choice,
         #[command(flatten)]
         until: Until,
-        /// Print at most this many, the newest ones
+        /// Print at most this many events, the newest ones
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         limit: u64,
     },
-    /// Write out recorded events of any number, the oldest first; how far it is stands on standard error
+    /// Write any number of recorded events to standard output, the oldest first
     Export {
         #[command(flatten)]
         filter: Filter,
         #[command(flatten)]
         until: Until,
-        /// How events are written: each as it was recorded (jsonl), or in columns (csv)
+        /// One JSON object per line, as recorded (jsonl), or a table (csv)
         #[arg(long, value_enum, default_value = "jsonl")]
         format: Format,
-        /// Read the files in the data directory, also of a gateway that does not run
+        /// Read the files in the data directory; works whether or not the gateway is running
         #[arg(long)]
         offline: bool,
     },
-    /// Check that no recorded event was changed, removed or put in; ends with 1 if one was
+    /// Check that no recorded event was changed, removed or inserted; exits with 1 if one was
     Verify {
-        /// Read the files in the data directory, of a gateway that does not run
+        /// Read the files in the data directory of a gateway that is not running
         #[arg(long)]
         offline: bool,
         /// Print one JSON object
@@ -77,7 +77,7 @@ enum Command {
 /// Which events.
 #[derive(Debug, Args)]
 struct Filter {
-    /// From when on: a span such as 15m, or a time such as 2026-01-31T12:00:00Z
+    /// Start of the period: a span such as 15m, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
     /// Only requests with this key
@@ -100,7 +100,7 @@ struct Filter {
 /// Where recorded events end.
 #[derive(Debug, Args)]
 struct Until {
-    /// Until when: a span such as 15m, or a time such as 2026-01-31T12:00:00Z [default: now]
+    /// End of the period: a span such as 15m, or a time such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse)]
     until: Option<Moment>,
 }
@@ -113,7 +113,7 @@ struct Choice {
     /// Print times in this machine's time zone instead of UTC
     #[arg(long)]
     local: bool,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

@@ -23,7 +23,7 @@ pub(super) struct Create {
     /// The team it belongs to
     #[arg(long)]
     team: Option<String>,
-    /// `access` authorises traffic, `gateway` a gateway process towards a control plane
+    /// `access` for traffic, `gateway` for a gateway that connects to a control plane
     #[arg(long = "type", value_name = "TYPE", default_value = "access", value_parser = kind)]
     kind: TokenKind,
     /// When it stops working: a span such as 90d, or a time such as 2026-12-31T00:00:00Z [default: never]

@@ -24,7 +24,7 @@ pub(super) struct List {
     /// Only keys in this state: active, rotated, expiring, expired or revoked
     #[arg(long, value_parser = state)]
     state: Option<TokenState>,
-    /// Only keys that were made before and not used since: a span such as 90d, or a time
+    /// Only keys created before this and not used since: a span such as 90d, or a time
     #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse)]
     unused_since: Option<Moment>,
     /// Print one JSON array
@@ -63,7 +63,7 @@ impl List {
 
 fn print(keys: &[Token]) -> Result<(), Error> {
     if keys.is_empty() {
-        output::hint("no such keys: make one with `kt keys create --name NAME`");
+        output::hint("no such keys: create one with `kt keys create --name NAME`");
         return Ok(());
     }
     let headings = ["NAME", "ID", "TYPE", "TEAM", "STATE", "KEY", "CREATED (UTC)", "EXPIRES (UTC)"];

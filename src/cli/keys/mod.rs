@@ -16,7 +16,7 @@ mod revoke;
 mod check;
 
 /// What is told beside a key that is printed.
-const SHOWN_ONCE: &str = "The key is shown this once and kept nowhere: store it now.";
+const SHOWN_ONCE: &str = "This is the only time the key is shown. Store it now.";
 
 #[derive(Debug, Args)]
 pub(super) struct Keys {
@@ -28,19 +28,19 @@ pub(super) struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a key and print it, this once
+    /// Create a key and print it; it is never shown again
     Create(create::Create),
-    /// List keys; never their text
+    /// List keys, without their secrets
     List(list::List),
-    /// Show one key, and when each of its texts was used; never the texts
+    /// Show one key, and when each of its secrets was last used
     Show(show::Show),
-    /// Change a key; what is not named stays
+    /// Change a key; whatever is not given stays as it is
     Update(update::Update),
-    /// Give a key a new text and print it, this once; the old one goes on for a while
+    /// Give a key a new secret and print it; the old one keeps working for a while
     Rotate(rotate::Rotate),
-    /// Revoke keys at once, for running requests too
+    /// Revoke keys at once; running requests are ended too
     Revoke(revoke::Revoke),
-    /// Read a key from standard input and say whether it is well-formed; asks no gateway
+    /// Read a key from standard input and say whether it is well-formed; no gateway is asked
     Check,
 }
 

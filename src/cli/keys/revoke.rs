@@ -14,10 +14,10 @@ use super::path;
 pub(super) struct Revoke {
     #[arg(value_name = "ID|NAME", required_unless_present = "team", conflicts_with = "team")]
     keys: Vec<String>,
-    /// Instead: every key of this team
+    /// Revoke every key of this team instead
     #[arg(long, value_name = "ID|NAME")]
     team: Option<String>,
-    /// Why, for the audit record
+    /// The reason, for the audit record
     #[arg(long)]
     reason: Option<String>,
     /// Print one JSON object

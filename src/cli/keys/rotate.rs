@@ -16,7 +16,7 @@ use super::{SHOWN_ONCE, path};
 pub(super) struct Rotate {
     #[arg(value_name = "ID|NAME")]
     key: String,
-    /// How long the old text goes on; 0 ends it at once
+    /// How long the old secret keeps working; 0 ends it at once
     #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = span_or_none)]
     overlap: Duration,
     /// Print one JSON object
@@ -37,8 +37,8 @@ impl Rotate {
         // The key alone on standard output, as `create` has it.
         output::line(&rotated.key)?;
         let old = match self.overlap.is_zero() {
-            true => "the old text has ended".into(),
-            false => format!("the old text goes on until {} UTC", output::time(rotated.old_valid_until, false)),
+            true => "the old secret no longer works".into(),
+            false => format!("the old secret works until {} UTC", output::time(rotated.old_valid_until, false)),
         };
         output::hint(&format!("rotated {} ({}): {old}", rotated.name, rotated.id));
         output::hint(SHOWN_ONCE);

@@ -54,6 +54,6 @@ pub(super) fn show(key: &Token) -> Result<(), Error> {
         ]
     });
     output::line("")?;
-    let headings = ["TEXT", "CREATED (UTC)", "ENDS (UTC)", "LAST USED (UTC)", "CLIENT", "ADDRESS"];
+    let headings = ["SECRET", "CREATED (UTC)", "ENDS (UTC)", "LAST USED (UTC)", "CLIENT", "ADDRESS"];
     output::table(headings, &rows.collect::<Vec<_>>())
 }

@@ -19,26 +19,26 @@ use super::show::show;
 pub(super) struct Update {
     #[arg(value_name = "ID|NAME")]
     key: String,
-    /// Another name
+    /// The new name
     #[arg(long)]
     name: Option<String>,
-    /// Another team
+    /// The new team
     #[arg(long, value_name = "ID|NAME", conflicts_with = "no_team")]
     team: Option<String>,
-    /// No team any more
+    /// Take the key out of its team
     #[arg(long)]
     no_team: bool,
-    /// Another expiry: a span such as 90d, or a time
+    /// The new expiry: a span such as 90d, or a time
     #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse, conflicts_with = "no_expiry")]
     expires: Option<Moment>,
-    /// No expiry any more
+    /// Let the key never expire
     #[arg(long)]
     no_expiry: bool,
     #[command(flatten)]
     allowed: Allowed,
     #[command(flatten)]
     limited: Limited,
-    /// Restrictions to lift
+    /// Restrictions to remove
     #[arg(long, value_name = "LIST,…", value_delimiter = ',')]
     lift: Vec<List>,
     /// Print one JSON object
@@ -59,7 +59,7 @@ impl Update {
         let UpdateToken { name, team, expires_at, permissions, limits } = &asked;
         let unchanged = name.is_none() && team.is_none() && expires_at.is_none();
         if unchanged && permissions.is_none() && limits.is_none() {
-            return Err(Error::Usage("name what is to change: --name, --team, --expires, --models, --rpm, …".into()));
+            return Err(Error::Usage("nothing to change: give --name, --team, --expires, --models, --rpm, …".into()));
         }
         let updated: UpdatedToken = client.patch(&path(&self.key), &asked).await?;
         permissions::warn(&updated.warnings);

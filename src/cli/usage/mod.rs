@@ -20,13 +20,13 @@ mod reprice; // the same by another price table
 pub(super) struct Usage {
     #[command(flatten)]
     gateway: Gateway,
-    /// What is told apart, several with commas between: --by team,model
+    /// What to group by; several are separated by commas
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT", default_value = "key")]
     by: Vec<By>,
-    /// From when on: a span such as 30d, a day, or a time such as 2026-01-31T12:00:00Z
+    /// Start of the period: a span such as 30d, a day, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "SPAN|DAY|TIME", default_value = "30d")]
     since: String,
-    /// Until when, written alike [default: now]
+    /// End of the period, in the same forms [default: now]
     #[arg(long, value_name = "SPAN|DAY|TIME")]
     until: Option<String>,
     /// Only requests with this key
@@ -41,22 +41,22 @@ pub(super) struct Usage {
     /// Only requests to this provider
     #[arg(long)]
     provider: Option<String>,
-    /// Where days begin, such as Europe/Berlin [default: UTC]
+    /// Time zone in which days begin, such as Europe/Berlin [default: UTC]
     #[arg(long, value_name = "ZONE", conflicts_with = "local")]
     time_zone: Option<String>,
-    /// Days begin where this machine is
+    /// Let days begin in this machine's time zone
     #[arg(long)]
     local: bool,
     /// Print one JSON object
     #[arg(long, conflicts_with = "csv")]
     json: bool,
-    /// Print comma-separated values, every figure in a column
+    /// Print comma-separated values, with a column for every figure
     #[arg(long)]
     csv: bool,
-    /// Compare what the recorded requests cost with what they would by the gateway's present price table
+    /// Compare recorded costs with what the gateway's current price table would charge
     #[arg(long, conflicts_with = "csv")]
     reprice: bool,
-    /// Compare with the table in this file instead
+    /// Use the price table in this file instead
     #[arg(long, value_name = "FILE", requires = "reprice")]
     prices: Option<PathBuf>,
 }

@@ -69,7 +69,7 @@ impl fmt::Display for OfficeError {
             Self::ExpiryFar => f.write_str("a key expires within a hundred years: choose an earlier time, or none"),
             Self::Overlap => {
                 let days = OVERLAP_TIME_MAX.as_secs() / (24 * 60 * 60);
-                write!(f, "an overlap lasts at most {days} days; 0 ends the old text at once")
+                write!(f, "an overlap lasts at most {days} days; 0 ends the old secret at once")
             }
             Self::Permissions(list) => {
                 write!(f, "{list} has at most {} entries: use patterns such as gpt-*", Permissions::ENTRIES_MAX)

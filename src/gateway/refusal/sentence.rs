@@ -30,7 +30,7 @@ impl fmt::Display for Refusal {
                 f.write_str("This access key has expired. Ask whoever issued it for a new one.")
             }
             Self::Lapsed(Lapse::Rotated) => f.write_str(
-                "This access key was rotated, and its old text has ended. Use the new text, or ask whoever rotated it.",
+                "This access key was rotated, and its old secret no longer works. Use the new one, or ask whoever rotated it.",
             ),
             Self::Lapsed(Lapse::Revoked) => {
                 f.write_str("This access key was revoked. Ask whoever issued it for a new one.")

@@ -35,7 +35,7 @@ pub struct CreatedAdminToken {
 #[utoipa::path(
     post, path = "/v1/admin-tokens", operation_id = "create_admin_token", tag = "admin tokens",
     request_body = CreateAdminToken,
-    responses((status = 201, description = "The token, with its text, this once", body = CreatedAdminToken)),
+    responses((status = 201, description = "The token with its secret, which is never shown again", body = CreatedAdminToken)),
 )]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,

@@ -18,7 +18,7 @@ pub struct AdminTokenList {
 
 #[utoipa::path(
     get, path = "/v1/admin-tokens", operation_id = "list_admin_tokens", tag = "admin tokens",
-    responses((status = 200, description = "Admin tokens; never their text", body = AdminTokenList)),
+    responses((status = 200, description = "Admin tokens, without their secrets", body = AdminTokenList)),
 )]
 pub(in crate::control::admin) async fn handler(State(admin): State<Arc<Admin>>) -> Json<AdminTokenList> {
     let tokens = admin.office.admin_tokens();

@@ -17,7 +17,7 @@ pub use crate::control::store::AdminRole;
 pub struct AdminToken {
     pub id: String,
     pub name: String,
-    /// The first characters of the token's text.
+    /// The first characters of the token's secret.
     pub shown: String,
     #[schema(value_type = AdminRoleSchema)]
     pub role: AdminRole,

@@ -65,7 +65,7 @@ pub struct CreatedToken {
 
 #[utoipa::path(
     post, path = "/v1/tokens", operation_id = "create_token", tag = "tokens", request_body = CreateToken,
-    responses((status = 201, description = "The key, with its text, this once", body = CreatedToken)),
+    responses((status = 201, description = "The key with its secret, which is never shown again", body = CreatedToken)),
 )]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,

@@ -20,12 +20,12 @@ pub mod revoke;
 
 pub use crate::domain::KeyStanding as TokenState;
 
-/// A key as lists show it; its texts are not among it.
+/// A key as lists show it, without its secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     pub id: String,
     pub name: String,
-    /// The first characters of the key's newest text.
+    /// The first characters of the key's newest secret.
     pub shown: String,
     /// The name of its team.
     pub team: Option<String>,
@@ -37,7 +37,7 @@ pub struct Token {
     pub permissions: Permissions,
     #[schema(value_type = LimitsSchema)]
     pub limits: Limits,
-    /// Its texts, the newest last. Two of them are accepted while a rotation overlaps.
+    /// Its secrets, the newest last. Two of them are accepted while a rotation overlaps.
     pub secrets: Vec<TokenSecret>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -48,11 +48,11 @@ pub struct Token {
     pub revoke_reason: Option<String>,
 }
 
-/// One text of a key: not the text itself, but how long it is accepted and when it was used.
+/// One secret of a key: not the secret itself, but how long it is accepted and when it was used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokenSecret {
     pub id: String,
-    /// The first characters of the text.
+    /// The first characters of the secret.
     pub shown: String,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

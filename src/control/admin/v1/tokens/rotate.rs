@@ -15,16 +15,16 @@ use crate::control::admin::extract::{Json, Path};
 use crate::control::admin::problem::Problem;
 use crate::domain::Timestamp;
 
-/// How long the old text goes on unless said otherwise.
+/// How long the old secret keeps working unless said otherwise.
 pub const OVERLAP_SECONDS: u64 = 24 * 60 * 60;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateToken {
-    /// How long the present text goes on; 0 ends it at once. A day if absent, at most 90 days.
+    /// How long the current secret keeps working; 0 ends it at once. A day if absent, at most 90 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_seconds: Option<u64>,
-    /// The id of the text that is believed to be the newest. If it is not, nothing is changed: somebody else has
+    /// The id of the secret believed to be the newest. If it is not, nothing is changed: somebody else has
     /// rotated the key in the meantime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
@@ -35,11 +35,11 @@ pub struct RotateToken {
 pub struct RotatedToken {
     pub id: String,
     pub name: String,
-    /// The new text.
+    /// The new secret.
     pub key: String,
-    /// The id of the new text.
+    /// The id of the new secret.
     pub secret: String,
-    /// Until when the text before is still accepted.
+    /// Until when the old secret is still accepted.
     #[schema(value_type = String, format = DateTime)]
     pub old_valid_until: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -49,7 +49,7 @@ pub struct RotatedToken {
 #[utoipa::path(
     post, path = "/v1/tokens/{id}/rotate", operation_id = "rotate_token", tag = "tokens", request_body = RotateToken,
     params(("id" = String, Path, description = "The key's id or name")),
-    responses((status = 200, description = "The key's new text, this once", body = RotatedToken)),
+    responses((status = 200, description = "The key with its new secret, which is never shown again", body = RotatedToken)),
 )]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,

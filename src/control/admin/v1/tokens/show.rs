@@ -14,7 +14,7 @@ use super::Token;
 #[utoipa::path(
     get, path = "/v1/tokens/{id}", operation_id = "show_token", tag = "tokens",
     params(("id" = String, Path, description = "The key's id or name")),
-    responses((status = 200, description = "The key; never its text", body = Token)),
+    responses((status = 200, description = "The key, without its secrets", body = Token)),
 )]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
