@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use divan::{Bencher, black_box};
-use keeptrusts::policy::{
-    Action, Active, Form, PatternSpec, Phase, Policy, Scope, Spec, Tally, Text, detectors, inspect,
-};
+use keeptrusts::policy::{Action, Active, Form, PatternSpec, Policy, Spec, Tally, Text, detectors, inspect};
 use keeptrusts::protocol::texts::Body;
 
 fn main() {
@@ -16,18 +14,7 @@ fn main() {
 }
 
 fn spec(name: &str) -> Spec {
-    Spec {
-        name: name.into(),
-        phase: Phase::Both,
-        action: Action::Redact,
-        reversible: false,
-        replacement: None,
-        detect: Vec::new(),
-        patterns: Vec::new(),
-        keywords: Vec::new(),
-        allow: Vec::new(),
-        scope: Scope::default(),
-    }
+    Spec::new(name, Action::Redact)
 }
 
 /// All detectors, and fifty expressions such as operators write.

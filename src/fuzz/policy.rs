@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::policy::{
-    Action, Active, Form, Guard, PatternSpec, Phase, Policy, Scope, Spec, Tally, Text, detectors, inspect, try_text,
+    Action, Active, Form, Guard, PatternSpec, Policy, Spec, Tally, Text, detectors, inspect, try_text,
 };
 use crate::protocol::Endpoint;
 use crate::protocol::ask::{Edit, splice};
@@ -20,18 +20,7 @@ use super::pieces::pieces;
 
 /// Every detector there is, and expressions and keywords such as operators write.
 static ACTIVE: LazyLock<Active> = LazyLock::new(|| {
-    let spec = |name: &str| Spec {
-        name: name.into(),
-        phase: Phase::Both,
-        action: Action::Redact,
-        reversible: false,
-        replacement: None,
-        detect: Vec::new(),
-        patterns: Vec::new(),
-        keywords: Vec::new(),
-        allow: Vec::new(),
-        scope: Scope::default(),
-    };
+    let spec = |name: &str| Spec::new(name, Action::Redact);
     let own = |name: &str, regex: &str| PatternSpec { name: name.into(), regex: regex.into(), replacement: None };
     let detectors = Spec { detect: detectors::all().collect(), ..spec("detectors") };
     let own = Spec {

@@ -53,6 +53,15 @@ pub struct Spec {
     pub scope: Scope,
 }
 
+impl Spec {
+    /// A policy for both directions that looks for nothing yet.
+    pub fn new(name: &str, action: Action) -> Self {
+        let (phase, reversible, replacement) = (Phase::Both, false, None);
+        let (detect, patterns, keywords, allow, scope) = Default::default();
+        Self { name: name.into(), phase, action, reversible, replacement, detect, patterns, keywords, allow, scope }
+    }
+}
+
 /// An expression of the operator's own.
 #[derive(Clone, Debug)]
 pub struct PatternSpec {

@@ -144,23 +144,12 @@ mod tests {
     use std::sync::Arc;
 
     use crate::policy::scan::Active;
-    use crate::policy::{Action, Phase, Policy, Scope, Spec};
+    use crate::policy::{Action, Policy, Spec};
 
     use super::*;
 
     fn active(detector: &'static Detector) -> Active {
-        let spec = Spec {
-            name: "test".into(),
-            phase: Phase::Both,
-            action: Action::Redact,
-            reversible: false,
-            replacement: None,
-            detect: vec![detector],
-            patterns: Vec::new(),
-            keywords: Vec::new(),
-            allow: Vec::new(),
-            scope: Scope::default(),
-        };
+        let spec = Spec { detect: vec![detector], ..Spec::new("test", Action::Redact) };
         Active::new(vec![Arc::new(Policy::compile(spec).unwrap())], None)
     }
 

@@ -3,23 +3,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::policy::{Action, Phase, Policy, Scope, Spec, detectors};
+use crate::policy::{Action, Policy, Spec, detectors};
 
 use super::*;
 
 fn active(action: Action, change: impl FnOnce(&mut Spec)) -> Active {
-    let mut spec = Spec {
-        name: "test".into(),
-        phase: Phase::Both,
-        action,
-        reversible: false,
-        replacement: None,
-        detect: Vec::new(),
-        patterns: Vec::new(),
-        keywords: Vec::new(),
-        allow: Vec::new(),
-        scope: Scope::default(),
-    };
+    let mut spec = Spec::new("test", action);
     change(&mut spec);
     Active::new(vec![Arc::new(Policy::compile(spec).unwrap())], None)
 }

@@ -3,23 +3,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::policy::detectors::{self, How};
-use crate::policy::{PatternSpec, Phase, Policy, Scope, Spec};
+use crate::policy::{PatternSpec, Policy, Spec};
 
 use super::*;
 
 fn policy(action: Action, change: impl FnOnce(&mut Spec)) -> Policy {
-    let mut spec = Spec {
-        name: "test".into(),
-        phase: Phase::Both,
-        action,
-        reversible: false,
-        replacement: None,
-        detect: Vec::new(),
-        patterns: Vec::new(),
-        keywords: Vec::new(),
-        allow: Vec::new(),
-        scope: Scope::default(),
-    };
+    let mut spec = Spec::new("test", action);
     change(&mut spec);
     Policy::compile(spec).unwrap()
 }
