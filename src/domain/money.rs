@@ -1,7 +1,7 @@
 //! Money in integers: what a request cost (nano-USD) and what a token costs (pico-USD).
 //!
 //! A cached token at $0.0125 per million costs 12.5 nano-USD, so nano is too coarse for a price while
-//! being fine enough for a sum; hence two units and one rounding, in [`NanoUsd::from_pico`].
+//! being fine enough for a sum; hence two units and one rounding, in [`NanoUsd::from_femto`].
 
 use std::fmt;
 use std::iter::Sum;
@@ -18,11 +18,6 @@ pub struct NanoUsd(pub u64);
 pub struct PicoUsd(pub u64);
 
 impl NanoUsd {
-    /// Rounds an amount of pico-USD half up.
-    pub fn from_pico(pico: u128) -> Self {
-        Self(u64::try_from(pico.saturating_add(500) / 1000).unwrap_or(u64::MAX))
-    }
-
     /// Rounds an amount of thousandths of a pico-USD half up.
     pub fn from_femto(femto: u128) -> Self {
         Self(u64::try_from(femto.saturating_add(500_000) / 1_000_000).unwrap_or(u64::MAX))
@@ -116,9 +111,6 @@ mod tests {
 
     #[test]
     fn rounding_is_half_up_and_happens_once() {
-        assert_eq!(NanoUsd::from_pico(499), NanoUsd(0));
-        assert_eq!(NanoUsd::from_pico(500), NanoUsd(1));
-        assert_eq!(NanoUsd::from_pico(u128::MAX), NanoUsd(u64::MAX));
         assert_eq!([499_999, 500_000, u128::MAX].map(|femto| NanoUsd::from_femto(femto).0), [0, 1, u64::MAX]);
     }
 

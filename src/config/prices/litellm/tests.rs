@@ -1,5 +1,4 @@
 use crate::config::prices::{read_text, write};
-use crate::domain::NanoUsd;
 
 use super::*;
 
@@ -68,7 +67,7 @@ fn prices_are_taken_exactly_and_everything_is_accounted_for() {
     assert_eq!(told(&large.rates).map(|rate| rate.0), [2_500_000, 250_000, 3_125_000, 5_000_000, 10_000_000]);
     assert_eq!(told(&large.tiers[0].rates).map(|rate| rate.0), [5_000_000, 500_000, 6_250_000, 10_000_000, 15_000_000]);
     assert_eq!((large.factors.batch, large.factors.flex), (Factor(500), Factor(500)), "flex was known before");
-    assert_eq!(NanoUsd::from_pico(u128::from(large.web_search.0)), NanoUsd(10_000_000));
+    assert_eq!(large.web_search.0, 10_000_000_000, "pico-USD for a search");
     let small = row(&table, None, "acme-small").price;
     assert_eq!((small.rates.input.0, small.rates.output.0), (300_000, 1_200_000));
     assert_eq!((small.rates.input_audio.0, small.rates.reasoning.0), (40_000_000, 3_000_000));
