@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 13] = [
     &["app"],
     &["config"],
     &["telemetry"],
-    &["gateway", "control", "uplink", "mock_provider"],
+    &["gateway", "control", "mock_provider"],
     &["listen"],
     &["catalog"],
     &["journal"],
