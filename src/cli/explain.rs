@@ -97,6 +97,6 @@ fn limits(limits: &[LimitDocument]) -> Result<(), Error> {
         ]
     });
     output::line("")?;
-    let headings = ["LIMIT", "SET BY", "MAX", "LEFT", "RESERVED", "WHOLE AGAIN (UTC)"];
+    let headings = ["LIMIT", "SET BY", "MAX", "LEFT", "RESERVED", "RESETS (UTC)"];
     output::table(headings, &rows.collect::<Vec<_>>())
 }

@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-mod gateway; // kt gateway run
+mod gateway; // kt gateway run|upgrade
 mod keys; // kt keys create|list|show|update|rotate|revoke|check
 mod teams; // kt teams create|list|show|update|suspend|resume|delete
 mod admin_tokens; // kt admin-tokens create|list|revoke
 mod explain; // kt explain
 mod usage; // kt usage
 mod prices; // kt prices list|import
-mod events; // kt events tail|list
+mod events; // kt events tail|list|export|verify
 mod config; // kt config check|show|running|reload
-mod policy; // kt policy
+mod policy; // kt policy test
 mod doctor; // kt doctor
 mod demo; // kt demo
 mod mock_provider; // kt mock-provider
@@ -25,6 +25,7 @@ mod trust; // whom a command believes to be the gateway, over TLS
 mod output; // tables, JSON and times on standard output
 mod limits; // --rpm, --tpm, --budget: how much may be used
 mod permissions; // what a key or a team may use, as options and as facts
+mod requests; // --key, --team, --provider: whose requests
 mod moment; // `90d`, `15m` and times as people write them
 
 /// An edge gateway for AI traffic: access keys, metering, audit events and metrics

@@ -135,7 +135,7 @@ fn list(table: &PriceTable, json: bool, is_asked: impl Fn(&ModelPrice) -> bool) 
     if json {
         return output::json(&PriceList { version: table.version().to_string(), unknown: table.unknown(), rows });
     }
-    let headings = ["MODEL", "VENDOR", "FROM", "INPUT", "CACHE READ", "CACHE WRITE", "LONG", "OUTPUT", "BESIDES"];
+    let headings = ["MODEL", "VENDOR", "FROM", "INPUT", "CACHE READ", "CACHE WRITE", "LONG", "OUTPUT", "OTHER"];
     output::table(headings, &rows.iter().map(cells).collect::<Vec<_>>())?;
     let unknown = table.unknown().label();
     output::hint(&format!(

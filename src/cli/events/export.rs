@@ -43,7 +43,7 @@ pub(super) enum Source {
 
 impl Source {
     pub(super) async fn gateway(client: &Client, filter: &Filter, until: &Until) -> Result<Self, Error> {
-        let query = filter.query().into_iter().chain(until.query());
+        let query = filter.query().chain(until.query());
         let body = client.open(&with_query("/v1/events/export", query)).await?;
         Ok(Self::Gateway(Lines { body, bytes: Vec::new(), taken: 0 }))
     }

@@ -12,6 +12,7 @@ use crate::journal::Event;
 
 use super::client::{Client, Gateway, with_query};
 use super::moment::Moment;
+use super::requests::Requests;
 use super::{Error, output};
 
 mod export; // everything, in one go
@@ -80,18 +81,11 @@ struct Filter {
     /// Start of the period: a span such as 15m, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "SPAN|TIME", value_parser = Moment::parse)]
     since: Option<Moment>,
-    /// Only requests with this key
-    #[arg(long, value_name = "ID|NAME")]
-    key: Option<String>,
-    /// Only requests of this team
-    #[arg(long)]
-    team: Option<String>,
+    #[command(flatten)]
+    requests: Requests,
     /// Only requests that asked for this model
     #[arg(long)]
     model: Option<String>,
-    /// Only requests to this provider
-    #[arg(long)]
-    provider: Option<String>,
     /// Only events with this verdict: PASS, REDACT, BLOCK, DENY or ERROR
     #[arg(long, value_parser = verdict)]
     verdict: Option<Verdict>,
@@ -144,28 +138,27 @@ impl Events {
 }
 
 impl Filter {
-    fn query(&self) -> [(&'static str, Option<String>); 6] {
+    fn query(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + Clone {
         let now = Timestamp::from(SystemTime::now());
-        [
+        let own = [
             ("since", self.since.map(|since| since.before(now).to_string())),
-            ("key", self.key.clone()),
-            ("team", self.team.clone()),
             ("model", self.model.clone()),
-            ("provider", self.provider.clone()),
             ("verdict", self.verdict.map(|verdict| verdict.label().to_owned())),
-        ]
+        ];
+        own.into_iter().chain(self.requests.query())
     }
 
     /// The same for whoever reads the log itself.
     fn events(&self, until: &Until) -> EventFilter {
         let now = Timestamp::from(SystemTime::now());
+        let Requests { key, team, provider } = &self.requests;
         EventFilter {
             since: self.since.map(|since| since.before(now)),
             until: until.until.map(|until| until.before(now)),
-            key: self.key.as_deref().map(EventKeyFilter::parse),
-            team: self.team.clone(),
+            key: key.as_deref().map(EventKeyFilter::parse),
+            team: team.clone(),
             model: self.model.clone(),
-            provider: self.provider.clone(),
+            provider: provider.clone(),
             verdict: self.verdict,
             phase: None,
         }
@@ -184,11 +177,15 @@ impl Choice {
         if self.json {
             return output::line(event.get());
         }
-        let event: Event = serde_json::from_str(event.get()).map_err(|error| {
-            Error::Failed(format!("the gateway sent an event this kt does not understand: {error}"))
-        })?;
+        let event = read(event)?;
         output::line(&format!("[{}] {}", output::time(event.time, self.local), event.line()))
     }
+}
+
+/// Reads an event as the gateway sent it.
+pub(super) fn read(event: &RawValue) -> Result<Event, Error> {
+    serde_json::from_str(event.get())
+        .map_err(|error| Error::Failed(format!("the gateway sent an event this kt does not understand: {error}")))
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {
@@ -198,7 +195,7 @@ fn verdict(text: &str) -> Result<Verdict, String> {
 async fn list(choice: &Choice, until: &Until, limit: u64, client: &Client) -> Result<(), Error> {
     let mut newest_first = Vec::new();
     let mut cursor = None;
-    let filters: Vec<_> = choice.filter.query().into_iter().chain(until.query()).collect();
+    let filters: Vec<_> = choice.filter.query().chain(until.query()).collect();
     let mut missing = usize::try_from(limit).unwrap_or(usize::MAX);
     while missing > 0 {
         let page = [("limit", Some(missing.min(PAGE_MAX).to_string())), ("cursor", cursor)];

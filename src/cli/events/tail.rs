@@ -53,13 +53,13 @@ impl Tail {
         match &self.position {
             // What was printed before the interruption is not asked for again.
             Some(position) => {
-                let filters = self.choice.filter.query().into_iter().filter(|(name, _)| *name != "since");
+                let filters = self.choice.filter.query().filter(|(name, _)| *name != "since");
                 let after = [("after", Some(position.clone()))];
                 with_query("/v1/events", filters.chain(follow).chain(after))
             }
             None => {
                 let limit = [("limit", self.limit.map(|limit| limit.to_string()))];
-                with_query("/v1/events", self.choice.filter.query().into_iter().chain(follow).chain(limit))
+                with_query("/v1/events", self.choice.filter.query().chain(follow).chain(limit))
             }
         }
     }

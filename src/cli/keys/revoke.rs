@@ -41,8 +41,9 @@ impl Revoke {
             0 => String::new(),
             already => format!(" ({already} were revoked before)"),
         };
-        let (count, gateways) = (done.revoked.len(), gateways(done.gateways));
-        output::line(&format!("revoked {count} keys{already}: applied by {gateways} in {:.1} ms", done.applied_ms))
+        let keys = counted(done.revoked.len() as u64, "key");
+        let gateways = counted(done.gateways.into(), "gateway");
+        output::line(&format!("revoked {keys}{already}: applied by {gateways} in {:.1} ms", done.applied_ms))
     }
 }
 
@@ -52,10 +53,10 @@ fn what_was_revoked(revoked: &RevokedToken) -> String {
         let since = revoked_at.map(|time| format!(" since {} UTC", output::time(time, false))).unwrap_or_default();
         return format!("{name} ({id}) was already revoked{since}; nothing was changed");
     }
-    let gateways = gateways(revoked.gateways);
+    let gateways = counted(revoked.gateways.into(), "gateway");
     format!("revoked {name} ({id}): applied by {gateways} in {:.1} ms", revoked.applied_ms)
 }
 
-fn gateways(count: u32) -> String {
-    if count == 1 { "1 gateway".into() } else { format!("{count} gateways") }
+fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

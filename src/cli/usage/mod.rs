@@ -12,6 +12,7 @@ use crate::domain::{NanoUsd, Timestamp};
 
 use super::client::{Gateway, with_query};
 use super::moment::Moment;
+use super::requests::Requests;
 use super::{Error, output};
 
 mod reprice; // the same by another price table
@@ -29,18 +30,11 @@ pub(super) struct Usage {
     /// End of the period, in the same forms [default: now]
     #[arg(long, value_name = "SPAN|DAY|TIME")]
     until: Option<String>,
-    /// Only requests with this key
-    #[arg(long, value_name = "ID|NAME")]
-    key: Option<String>,
-    /// Only requests of this team
-    #[arg(long)]
-    team: Option<String>,
+    #[command(flatten)]
+    requests: Requests,
     /// Only requests that this model answered
     #[arg(long)]
     model: Option<String>,
-    /// Only requests to this provider
-    #[arg(long)]
-    provider: Option<String>,
     /// Time zone in which days begin, such as Europe/Berlin [default: UTC]
     #[arg(long, value_name = "ZONE", conflicts_with = "local")]
     time_zone: Option<String>,
@@ -80,8 +74,8 @@ impl Usage {
         let since = moment(&self.since, &zone, now)?;
         let until = self.until.as_deref().map(|until| moment(until, &zone, now)).transpose()?;
         if self.reprice {
-            let Self { by, key, team, provider, model, json, prices, .. } = self;
-            let asked = reprice::Asked { by: &by, since, until, key, team, provider, model, zone, json };
+            let Self { by, requests, model, json, prices, .. } = self;
+            let asked = reprice::Asked { by: &by, since, until, requests, model, zone, json };
             return reprice::run(asked, prices.as_deref(), &client).await;
         }
         let words = self.by.iter().map(|by| by.word()).collect::<Vec<_>>().join(",");
@@ -89,13 +83,11 @@ impl Usage {
             ("by", Some(words)),
             ("since", Some(since.to_string())),
             ("until", until.map(|until| until.to_string())),
-            ("key", self.key),
-            ("team", self.team),
             ("model", self.model),
-            ("provider", self.provider),
             ("time_zone", zone.iana_name().map(Into::into)),
         ];
-        let report: UsageReport = client.get(&with_query("/v1/usage", query)).await?;
+        let report: UsageReport =
+            client.get(&with_query("/v1/usage", query.into_iter().chain(self.requests.query()))).await?;
         match (self.json, self.csv) {
             (true, _) => output::json(&report),
             (_, true) => csv(&self.by, &report),

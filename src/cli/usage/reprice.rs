@@ -12,7 +12,8 @@ use crate::domain::{NanoUsd, PriceTable, Timestamp, undated};
 use crate::journal::Event;
 
 use super::super::client::{Client, with_query};
-use super::super::{Error, output, prices};
+use super::super::requests::Requests;
+use super::super::{Error, events, output, prices};
 use super::By;
 
 const PAGE: usize = 1000;
@@ -22,9 +23,7 @@ pub(super) struct Asked<'a> {
     pub(super) by: &'a [By],
     pub(super) since: Timestamp,
     pub(super) until: Option<Timestamp>,
-    pub(super) key: Option<String>,
-    pub(super) team: Option<String>,
-    pub(super) provider: Option<String>,
+    pub(super) requests: Requests,
     pub(super) model: Option<String>,
     pub(super) zone: TimeZone,
     pub(super) json: bool,
@@ -64,17 +63,13 @@ pub(super) async fn run(asked: Asked<'_>, file: Option<&Path>, client: &Client) 
         let query = [
             ("phase", Some("OUTPUT".into())),
             ("since", Some(asked.since.to_string())),
-            ("key", asked.key.clone()),
-            ("team", asked.team.clone()),
-            ("provider", asked.provider.clone()),
             ("limit", Some(PAGE.to_string())),
             ("cursor", cursor),
         ];
-        let page: EventList = client.get(&with_query("/v1/events", query)).await?;
+        let page: EventList =
+            client.get(&with_query("/v1/events", query.into_iter().chain(asked.requests.query()))).await?;
         for event in &page.events {
-            let event: Event = serde_json::from_str(event.get()).map_err(|error| {
-                Error::Failed(format!("the gateway sent an event this kt does not understand: {error}"))
-            })?;
+            let event = events::read(event)?;
             if asked.means(&event) {
                 groups.entry(asked.group(&event)).or_default().add(&event, &table);
             }
