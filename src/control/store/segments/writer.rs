@@ -186,7 +186,7 @@ impl Writer {
         let is_dirty = self.head != Some(self.written());
         if is_dirty && !self.syncer.is_busy() && self.synced_at.elapsed() >= SYNC_PERIOD {
             self.synced_at = Instant::now();
-            self.syncer.begin(&self.file, self.written())?;
+            self.syncer.begin(&self.file, self.bytes, self.written())?;
         }
         let is_due = self.segments.last().is_some_and(|last| {
             let is_old = now >= last.header.created_at.saturating_add(self.limits.segment_age());
@@ -207,7 +207,7 @@ impl Writer {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.synced_at = Instant::now();
         let head = self.written();
-        self.syncer.complete(&self.file, head)?;
+        self.syncer.complete(&self.file, self.bytes, head)?;
         self.head = Some(head);
         Ok(())
     }
