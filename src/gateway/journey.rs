@@ -1,6 +1,7 @@
 //! What a request carries from room to room.
 
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,6 +38,8 @@ pub struct Journey {
     /// What is to be recorded of a request whose caller is not let in, once its answer is out: Pingora drops the journey
     /// after it has sent what was written.
     pub barred: Option<Box<Barred>>,
+    /// The connection on which the provider is asked, once there is one.
+    pub provider_connection: Option<RawFd>,
     _under_way: UnderWay,
 }
 
@@ -55,7 +58,7 @@ impl UnderWay {
 impl Journey {
     pub fn new(catalog: Arc<Catalog>, under_way: &UnderWay) -> Self {
         let settings = catalog.settings.clone();
-        let (stage, dialect, request_id, silence, barred) = Default::default();
+        let (stage, dialect, request_id, silence, barred, provider_connection) = Default::default();
         Self {
             stage,
             catalog: Some(catalog),
@@ -64,6 +67,7 @@ impl Journey {
             request_id,
             silence,
             barred,
+            provider_connection,
             _under_way: under_way.clone(),
         }
     }

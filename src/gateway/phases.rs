@@ -1,13 +1,15 @@
 //! The only `impl ProxyHttp`: each phase calls the rooms the table in `gateway/mod.rs` names for it.
 
+use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -129,6 +131,19 @@ impl ProxyHttp for Gateway {
         error
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        connection: RawFd,
+        _digest: Option<&Digest>,
+        journey: &mut Journey,
+    ) -> Result<()> {
+        journey.provider_connection = Some(connection);
+        Ok(())
+    }
+
     /// The last moment before a provider is asked: here the admission becomes a commitment.
     async fn upstream_request_filter(
         &self,
@@ -150,7 +165,12 @@ impl ProxyHttp for Gateway {
         let answer = Answer::awaited(plan.endpoint, plan.body.clone(), plan.hide_usage, inspected);
         journey.stage = Stage::Relaying(Box::new(Commitment::new(*admission, answer, watch)), plan);
         let Stage::Relaying(_, plan) = &journey.stage else { return lost() };
-        relay::address(request, plan)
+        relay::address(request, plan)?;
+        // Many requests share a connection of HTTP/2.
+        if let Some(connection) = journey.provider_connection.filter(|_| request.version == Version::HTTP_11) {
+            door::cork(connection);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(

@@ -5,6 +5,7 @@
 //! and within limits, decides where the request ends (`protocol::framing`), and hands Pingora a [`Line`] that gives
 //! it exactly this request. HTTP/2 frames its requests unmistakably; there the limits are those of its connection.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use crate::catalog::{CurrentCatalog, Doorway, Timeouts};
+use crate::catalog::{Catalog, CurrentCatalog, Doorway, Timeouts};
 use crate::journal::Journal;
 use crate::listen::CurrentIdentity;
 use crate::protocol::framing::{Fault, HeadLimits, HeadScan};
@@ -38,6 +39,7 @@ mod greet; // how connections begin: TLS, where the edge has an identity
 mod buffered; // a connection that is read by larger pieces than are asked for
 mod line; // a connection that gives Pingora one request at a time
 mod gather; // what goes out on it, as few packets
+mod cork; // what goes to a provider, as few packets as well
 mod streams; // the requests of an HTTP/2 connection, each by itself
 mod silence; // how long a provider may be silent
 mod alarm; // when a deadline has passed
@@ -45,6 +47,7 @@ mod patience; // how long what is written waits for its client
 mod caps; // how many connections there may be
 
 pub use caps::Caps as Connections;
+pub use cork::cork;
 pub use line::{BrokenChunks, Line};
 pub use patience::SlowReader;
 pub use silence::{Silence, SilentProvider};
@@ -160,7 +163,8 @@ impl Door {
                 // Until when it is kept is decided here, not by Pingora.
                 None => session.set_keepalive(Some(0)),
             }
-            let Some(reused) = self.proxy.process_new_http(session, shutdown).await else { return };
+            let mut exchange = self.proxy.process_new_http(session, shutdown);
+            let Some(reused) = poll_fn(|cx| cork::within(|| exchange.as_mut().poll(cx))).await else { return };
             let (stream, kept) = reused.consume();
             let Ok(same) = stream.into_any().downcast::<Line>() else { return };
             if !same.is_between_requests() {
@@ -215,9 +219,10 @@ impl Door {
     }
 
     fn settings(&self) -> (Timeouts, Doorway, Pace) {
-        let settings = &self.catalog.load().settings;
-        let pace = Pace { patience: settings.timeouts.write, rate_min: settings.answer_rate_min };
-        (settings.timeouts, settings.door, pace)
+        self.catalog.read(|Catalog { settings, .. }| {
+            let pace = Pace { patience: settings.timeouts.write, rate_min: settings.answer_rate_min };
+            (settings.timeouts, settings.door, pace)
+        })
     }
 
     /// Refuses what no journey has begun for: nobody can be charged with it, so it is counted and not recorded.
