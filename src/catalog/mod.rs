@@ -66,6 +66,11 @@ impl CurrentCatalog {
         self.0.load_full()
     }
 
+    /// What `of` tells of the present catalog, which is not kept.
+    pub fn read<T>(&self, of: impl FnOnce(&Catalog) -> T) -> T {
+        of(&self.0.load())
+    }
+
     /// Publishes what `change` makes of the present catalog. Changes must not run at the same time: there is
     /// one publisher.
     pub fn update(&self, change: impl FnOnce(&mut Catalog)) {

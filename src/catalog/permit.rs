@@ -97,8 +97,8 @@ fn each_scope(
     key: &KeyRecord,
     ask: impl Fn(&Permissions, Scope) -> Result<(), Denial>,
 ) -> Result<(), Denial> {
-    if let Some(permissions) = key.state.permissions() {
-        ask(&permissions, Scope::Key)?;
+    if let Some(permissions) = &*key.state.permissions() {
+        ask(permissions, Scope::Key)?;
     }
     if let Some(team) = &key.team {
         ask(&team.state.permissions(), Scope::Team)?;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -143,8 +143,8 @@ impl KeyState {
     }
 
     /// What the key may use; `None` if nothing is restricted.
-    pub fn permissions(&self) -> Option<Arc<Permissions>> {
-        self.permissions.load_full()
+    pub fn permissions(&self) -> Guard<Option<Arc<Permissions>>> {
+        self.permissions.load()
     }
 
     /// What the key may use, and has used.
@@ -223,8 +223,8 @@ impl TeamState {
         self.permissions.store(Arc::new(permissions));
     }
 
-    pub fn permissions(&self) -> Arc<Permissions> {
-        self.permissions.load_full()
+    pub fn permissions(&self) -> Guard<Arc<Permissions>> {
+        self.permissions.load()
     }
 
     /// What the team may use, and has used.

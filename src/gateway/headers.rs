@@ -65,7 +65,7 @@ impl Added {
 
     /// What the gateway took until the provider was asked.
     pub fn overhead(&mut self, overhead: Duration) {
-        let micros = overhead.as_micros();
+        let micros = overhead.as_micros() as u64;
         // Writing to a text cannot fail.
         let _ = write!(self.values, "kt;dur={}.{:03}", micros / 1000, micros % 1000);
         self.names.push((SERVER_TIMING, self.values.len()));
@@ -92,7 +92,7 @@ impl Added {
 
 /// A span of time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`.
 fn write_span(text: &mut String, time: Duration) {
-    let millis = time.as_nanos().div_ceil(1_000_000);
+    let millis = time.as_micros().div_ceil(1000) as u64;
     let (minutes, rest) = (millis / 60_000, millis % 60_000);
     let seconds = rest as f64 / 1000.0;
     // Writing to a text cannot fail.

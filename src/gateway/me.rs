@@ -25,7 +25,7 @@ pub fn describe(account: &Account, catalog: &Catalog) -> Vec<u8> {
         "organization": account.organization(),
         "permissions": {
             "key": set_by(of_key.as_deref()),
-            "team": set_by(of_team.as_deref()),
+            "team": set_by(of_team.as_deref().map(AsRef::as_ref)),
             "organization": set_by(Some(&catalog.permissions)),
         },
         "limits": limits(account, catalog),
@@ -44,7 +44,7 @@ fn limits(account: &Account, catalog: &Catalog) -> Vec<LimitDocument> {
 fn reachable(account: &Account, catalog: &Catalog) -> Vec<Value> {
     let key = &account.credential().key;
     let allows = |name: &str| {
-        let by_key = key.state.permissions().is_none_or(|permissions| permissions.allow_provider(name));
+        let by_key = key.state.permissions().as_ref().is_none_or(|permissions| permissions.allow_provider(name));
         let by_team = key.team.as_ref().is_none_or(|team| team.state.permissions().allow_provider(name));
         by_key && by_team && catalog.permissions.allow_provider(name)
     };

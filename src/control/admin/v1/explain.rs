@@ -133,7 +133,7 @@ fn explanation(
         detail: refused.map_or_else(|| "key, team and organization allow this call".into(), |refused| refused.detail),
         provider,
         team: team.map(|team| team.name.to_string()),
-        key_permissions: credential.key.state.permissions().map(|own| Permissions::clone(&own)).unwrap_or_default(),
+        key_permissions: credential.key.state.permissions().as_deref().cloned().unwrap_or_default(),
         team_permissions: team.map(|team| Permissions::clone(&team.state.permissions())).unwrap_or_default(),
         organization_permissions: organization.clone(),
     }

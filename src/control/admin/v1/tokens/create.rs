@@ -127,7 +127,19 @@ mod tests {
         assert_eq!(created["permissions"], permissions);
         assert_eq!(created["warnings"], json!(["models: \"gpt-*\" matches no rule for models and no priced model"]));
         let digest = bench.control.pepper.digest(created["key"].as_str().unwrap());
-        let known = bench.control.catalog.load().keys.find(&digest).unwrap().key.state.permissions().unwrap();
+        let known = bench
+            .control
+            .catalog
+            .load()
+            .keys
+            .find(&digest)
+            .unwrap()
+            .key
+            .state
+            .permissions()
+            .as_deref()
+            .cloned()
+            .unwrap();
         assert!(known.allow_model("gpt-4o") && !known.allow_model("claude-5"));
         assert_eq!(bench.get("/v1/tokens/jane").await.expect(200)["permissions"], permissions);
     }
