@@ -158,7 +158,7 @@ fn request_id(offered: Option<&str>) -> Arc<str> {
     };
     match offered.filter(sane) {
         Some(id) => id.into(),
-        None => Uuid::now_v7().to_string().into(),
+        None => Arc::from(&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())),
     }
 }
 
