@@ -141,15 +141,25 @@ fn has_cause<Cause: std::error::Error + 'static>(error: &Error) -> bool {
 }
 
 /// An error as the log may show it: what happened, and what the operating system or TLS says to it. Pingora's own
-/// text quotes what it could not read, which may be anybody's credential or a piece of an answer.
+/// text quotes what it could not read, which may be anybody's credential or a piece of an answer; but not where there was
+/// no connection yet to read from.
 pub struct Told<'a>(pub &'a Error);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(error) = self;
-        write!(f, "{} {}", error.esource().as_str(), error.root_etype().as_str())?;
+        // It is the client's connection that tells of it.
+        let (source, kind) = match has_cause::<SilentProvider>(error) {
+            true => (&ErrorSource::Upstream, &ErrorType::ReadTimedout),
+            false => (error.esource(), error.root_etype()),
+        };
+        write!(f, "{} {}", source.as_str(), kind.as_str())?;
         match error.root_cause().downcast_ref::<io::Error>() {
             Some(cause) => write!(f, ": {cause}"),
+            None if matches!(failure_kind(error), "connect" | "tls") => match &error.context {
+                Some(context) => write!(f, ": {}", context.as_str()),
+                None => Ok(()),
+            },
             None => Ok(()),
         }
     }

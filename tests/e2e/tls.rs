@@ -163,6 +163,8 @@ async fn a_provider_that_cannot_prove_its_name_is_sent_nothing() {
         let output = world.events_after(2).await.pop().unwrap();
         assert_eq!((&output["reason"], &output["usage"]["source"]), (&json!("tls"), &json!("none")), "{output}");
         assert!(provider.seen.lock().unwrap().is_empty(), "something was sent");
+        let log = world.gateway.log();
+        assert!(log.contains("invalid peer certificate"), "whoever runs it learns why: {log}");
     }
 }
 

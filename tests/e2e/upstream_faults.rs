@@ -79,6 +79,9 @@ async fn a_provider_that_stalls_is_a_504() {
         assert_eq!((&output["reason"], &output["ended"]), (&json!("timeout"), &json!("upstream_failed")), "{output}");
         assert_eq!(output["usage"]["source"], "estimated");
     }
+    let (log, said) =
+        (world.gateway.log(), "failed at openai: Upstream ReadTimedout: the provider said nothing for too long");
+    assert!(log.contains(said) && !log.contains("Downstream"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
