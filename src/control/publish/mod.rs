@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::catalog::{Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, Moment, Organization, Queues, Team};
+use crate::catalog::{
+    Catalog, Credential, CurrentCatalog, KeyIndex, KeyRecord, Moment, Organization, Queues, Routing, Team,
+};
 use crate::domain::{KeyDigest, KeyKind, Timestamp};
 use crate::journal::Metrics;
 
@@ -64,6 +66,7 @@ impl Publisher {
         let Configured { organization, routing, prices, permissions, limits, settings } = configured;
         let payer = Arc::new(Organization { name: organization.clone(), ..Organization::default() });
         payer.quota.define(&limits, Moment::now());
+        meet(&routing, &metrics);
         let queues = Queues::default().next(&routing.providers);
         let catalog = Catalog { organization, permissions, keys, payer, routing, queues, prices, settings };
         Ok(Self { catalog: Arc::new(CurrentCatalog::new(catalog)), metrics, census: Mutex::new(census) })
@@ -82,6 +85,7 @@ impl Publisher {
     pub(super) fn configure(&self, configured: Configured) {
         let _one_at_a_time = self.census.lock();
         let Configured { organization, routing, prices, permissions, limits, settings } = configured;
+        meet(&routing, &self.metrics);
         self.catalog.update(|catalog| {
             let keys = std::mem::take(&mut catalog.keys);
             // What was used up stays used up, under the limits there are now.
@@ -231,6 +235,9 @@ impl Publisher {
     }
 }
 
+fn meet(routing: &Routing, metrics: &Metrics) {
+    routing.providers.iter().for_each(|provider| metrics.meet_provider(&provider.name));
+}
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -292,6 +292,11 @@ impl Metrics {
         self.refusals.with_label_values(&[NONE, NONE, code]).inc();
     }
 
+    /// Requests may go to this provider. What an alert looks for begins at zero: an increase from nothing is none.
+    pub fn meet_provider(&self, provider: &str) {
+        self.unpriced.with_label_values(&[provider]);
+    }
+
     /// How many connections clients have to the edge.
     pub fn connections(&self, count: usize) {
         self.connections.set(count as i64);

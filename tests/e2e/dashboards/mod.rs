@@ -35,6 +35,10 @@ struct Asked {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_finds_its_series_in_a_live_exposition() {
     let (mut world, key) = eventful_world().await;
+    // What appears with its first count does not increase, and an alert sleeps over it.
+    for zero in ["unpriced_requests_total{provider=\"openai\"} 0", "connections_refused_total{reason=\"all\"} 0"] {
+        assert!(world.gateway.scrape().contains(&format!("keeptrusts_{zero}\n")), "{zero}");
+    }
     everything_happens(&mut world, &key, 1).await;
     everything_happens(&mut world, &key, 2).await;
     eventually(|| (world.metric("keeptrusts_webhook_events_total{") > 0.0).then_some(())).await;
