@@ -52,12 +52,16 @@ pub(super) fn handed_over(pid: u32) {
 }
 
 /// Tells the watchdog that the process works, for as long as it does: the edge's threads run what they are given, and
-/// so do the office's, which this runs on. Returns at once if nobody watches.
-pub(super) async fn keep_watchdog_quiet(edge: Handle) {
+/// so do the office's, which this runs on. Returns at once if nobody watches. An heir is not listened to before its
+/// predecessor has told who is the service now, and has time for that.
+pub(super) async fn keep_watchdog_quiet(edge: Handle, is_heir: bool) {
     let asked = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
     let is_ours = asked("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
     let Some(period) = asked("WATCHDOG_USEC").filter(|_| is_ours).map(Duration::from_micros) else { return };
     let pause = period / 3;
+    if is_heir {
+        sleep(pause / 2).await;
+    }
     loop {
         match timeout(pause, edge.spawn(async {})).await {
             Ok(Ok(())) => tell("WATCHDOG=1"),

@@ -12,6 +12,7 @@ use log::{info, warn};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::catalog::{CurrentCatalog, Moment, readings};
 use crate::config::{Config, Listen, Listeners};
@@ -33,7 +34,7 @@ mod upgrade; // another process takes over, and this one serves what it has begu
 mod reload; // what takes effect while the process runs, and what needs a start
 
 pub use reload::Load;
-pub use upgrade::heir;
+pub use upgrade::{heir, is_midwife};
 
 use desk::Desk;
 use drain::{DRAIN_POLL, FAREWELL, drained};
@@ -74,6 +75,7 @@ pub struct App {
     /// SIGUSR2: another way to ask for an upgrade.
     asked: Signal,
     ends: Ends,
+    watchdog: JoinHandle<()>,
 }
 
 /// Why the gateway cannot start.
@@ -146,8 +148,11 @@ impl App {
             admin.serve(gate, async move { listen::until_closing(&mut closing).await })
         })?;
 
-        office.spawn(manager::keep_watchdog_quiet(edge.handle().clone()));
-        manager::ready();
+        let is_heir = predecessor.is_some();
+        let watchdog = office.spawn(manager::keep_watchdog_quiet(edge.handle().clone(), is_heir));
+        if !is_heir {
+            manager::ready();
+        }
         info!("edge listens on {}, admin API on {}, metrics on {}", listen.edge, listen.admin, listen.metrics);
         predecessor.iter().for_each(Predecessor::serving);
         Ok(Self {
@@ -168,6 +173,7 @@ impl App {
             upgrades,
             asked,
             ends,
+            watchdog,
         })
     }
 

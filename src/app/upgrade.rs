@@ -7,22 +7,25 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::parent_id;
+use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use crate::control::{Candidate, Heir, ProcessDocument, Upgrade, UpgradeBegun};
+use crate::control::{Candidate, Heir, ProcessDocument, Successor, Upgrade, UpgradeBegun};
 use crate::domain::Timestamp;
 
 use super::{App, DRAIN_POLL, EDGE_DEADLINE, FAREWELL, OFFICE_DEADLINE, Sockets, VERSION, drained, manager};
 
-/// Tells a process which one it is to take over from: its parent.
+/// Tells a process which one it is to take over from. It is at the other end of standard input.
 const PREDECESSOR: &str = "KEEPTRUSTS_PREDECESSOR";
+/// Tells it that it is the one to do so, and not the one that starts it.
+const IS_HEIR: &str = "KEEPTRUSTS_IS_HEIR";
 /// Where the listeners' descriptors are looked for in a new process, at least.
 const DESCRIPTORS_FROM: RawFd = 64;
 const DESCRIPTORS_TRIES: usize = 100;
@@ -39,27 +42,57 @@ enum Wanted {
 pub(super) struct Ends {
     term: Signal,
     int: Signal,
+    /// One came that was not acted upon.
+    is_due: bool,
 }
 
 impl Ends {
     /// Must be called inside a tokio runtime.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, is_due: false })
     }
 
     pub(super) async fn come(&mut self) {
-        tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+        if !std::mem::take(&mut self.is_due) {
+            tokio::select! { _ = self.term.recv() => {}, _ = self.int.recv() => {} }
+        }
+    }
+
+    /// Has the one that came last come once more.
+    fn come_again(&mut self) {
+        self.is_due = true;
     }
 }
 
 /// The process before this one, if this one was started to take over from it.
 pub fn heir() -> io::Result<Option<Heir>> {
-    let is_child = env::var(PREDECESSOR).is_ok_and(|pid| pid == parent_id().to_string());
-    if !is_child {
-        return Ok(None);
-    }
+    let Some(predecessor) = env::var(PREDECESSOR).ok().and_then(|pid| pid.parse::<i32>().ok()) else { return Ok(None) };
     let way = io::stdin().as_fd().try_clone_to_owned()?;
-    Ok(Some(Heir::new(UnixStream::from(way), VERSION)))
+    // Whoever finds the variable by chance has nobody there.
+    let is_meant = getsockopt(&way, PeerCredentials).is_ok_and(|peer| peer.pid() == predecessor);
+    Ok(is_meant.then(|| Heir::new(UnixStream::from(way), VERSION)))
+}
+
+/// Whether this process has only started the heir, and is to end. systemd waits for its own children alone, and kills what
+/// it takes over from others; nobody's child becomes its own.
+pub fn is_midwife(heir: &mut Heir) -> io::Result<bool> {
+    if env::var_os(IS_HEIR).is_some() {
+        return Ok(false);
+    }
+    let child = program()?.env(IS_HEIR, "").spawn()?;
+    heir.is(child.id())?;
+    Ok(true)
+}
+
+/// This process's program, as it is installed now, with the same arguments.
+fn program() -> io::Result<Command> {
+    let mut arguments = env::args_os();
+    let mut command = Command::new(match arguments.next() {
+        Some(program) => program,
+        None => env::current_exe()?.into(),
+    });
+    command.args(arguments);
+    Ok(command)
 }
 
 impl App {
@@ -75,7 +108,7 @@ impl App {
                 }
                 Wanted::Upgrade(asker) => {
                     let prepared = self.prepare();
-                    let begun = prepared.as_ref().map(|(child, candidate)| begun(child, candidate));
+                    let begun = prepared.as_ref().map(begun);
                     match &begun {
                         Ok(begun) => info!("process {} is ready, and takes over", begun.to.pid),
                         Err(why) => error!("the upgrade has changed nothing: {why}"),
@@ -84,8 +117,8 @@ impl App {
                     if let Some(asker) = asker {
                         let _ = asker.send(begun.map_err(String::clone));
                     }
-                    if let Ok((child, candidate)) = prepared {
-                        return self.hand_over(&child, candidate);
+                    if let Ok(candidate) = prepared {
+                        return self.hand_over(candidate);
                     }
                 }
             }
@@ -96,6 +129,7 @@ impl App {
         let Self { office, upgrades, asked, ends, .. } = self;
         office.block_on(async {
             tokio::select! {
+                biased;
                 () = ends.come() => Wanted::Stop,
                 _ = asked.recv() => Wanted::Upgrade(None),
                 Some(upgrade) = upgrades.recv() => Wanted::Upgrade(Some(upgrade)),
@@ -104,48 +138,56 @@ impl App {
     }
 
     /// Starts the program and waits until it is ready to take over.
-    fn prepare(&self) -> Result<(Child, Candidate), String> {
+    fn prepare(&mut self) -> Result<Candidate, String> {
         if let Some(until) = self.predecessor.as_ref().and_then(|predecessor| predecessor.serves_until()) {
             return Err(format!(
                 "the process before this one still serves requests it had begun, until {until} at most: try again then, \
                  or restart the gateway, which waits for them"
             ));
         }
-        let (mut child, stream) =
+        let (mut midwife, stream) =
             start(&self.sockets).map_err(|error| format!("the program does not start: {error}"))?;
-        let met = self.office.block_on(Candidate::meet(stream, &self.leaving));
-        match met {
-            Ok(candidate) => Ok((child, candidate)),
-            Err(why) => {
-                // It is of no use to anybody.
-                let _ = child.kill().and_then(|()| child.wait());
-                Err(why)
+        let Self { office, leaving, ends, .. } = self;
+        let met = office.block_on(async {
+            tokio::select! {
+                met = Candidate::meet(stream, leaving) => met,
+                () = ends.come() => {
+                    ends.come_again();
+                    Err("the gateway was asked to stop".into())
+                }
             }
-        }
+        });
+        // It has ended, or is of no use to anybody.
+        let _ = midwife.kill().and_then(|()| midwife.wait());
+        met
     }
 
     /// Gives everything durable to `candidate` and serves what is left to its end.
-    fn hand_over(self, child: &Child, candidate: Candidate) -> io::Result<()> {
+    fn hand_over(self, candidate: Candidate) -> io::Result<()> {
         let Self { stop_edge, under_way, connections, catalog, edge, metrics, ledger, admin, office, leaving, .. } =
             self;
+        let (watchdog, heir) = (self.watchdog, candidate.pid);
         let mut ends = self.ends;
         drop(self.sockets);
         let drain = catalog.load().settings.timeouts.drain;
         let deadline = Instant::now() + drain;
         let given = office.block_on(async {
             // The edge goes on meanwhile: what runs here may be a long search.
-            admin.close().await;
+            tokio::join!(admin.close(), metrics.close());
             stop_edge.send_replace(true);
             last_call(|| under_way.count(), || connections.count()).await;
-            metrics.close().await;
             let until = Timestamp::from(std::time::SystemTime::now()).saturating_add(drain);
             let successor = leaving.give(ledger, candidate, until).await?;
-            let serves = successor.serves().await;
+            let serves = serves(&successor, heir, &mut ends).await;
+            // Whoever serves feeds it, or nobody.
+            watchdog.abort();
             if serves {
-                manager::handed_over(child.id());
-                info!("process {} serves; {} requests come to their end here", child.id(), under_way.count());
+                manager::handed_over(heir);
+                info!("process {heir} serves; {} requests come to their end here", under_way.count());
             } else {
-                error!("process {} ended before it served: requests are ended, to be recorded by the next", child.id());
+                error!("process {heir} did not come to serve: requests are ended, to be recorded by the next");
+                // It may hang, with the data directory in its hands.
+                successor.kill();
             }
             let hurry = async {
                 tokio::select! { () = ends.come() => {}, () = successor.hurries() => {} }
@@ -159,11 +201,18 @@ impl App {
         }
         // Dropping the requests that are left settles and records them.
         edge.shutdown_timeout(EDGE_DEADLINE);
-        let (successor, serves, _) = given?;
+        let (successor, serves) = match given {
+            Ok((successor, serves, _)) => (successor, serves),
+            Err(error) => {
+                // Something may hang that nobody can end.
+                office.shutdown_timeout(OFFICE_DEADLINE);
+                return Err(error);
+            }
+        };
         office.block_on(successor.finish(OFFICE_DEADLINE));
         office.shutdown_timeout(OFFICE_DEADLINE);
         info!("stopped, after handing over");
-        if serves { Ok(()) } else { Err(io::Error::other("the process that was to take over ended before it served")) }
+        if serves { Ok(()) } else { Err(io::Error::other("the process that was to take over did not come to serve")) }
     }
 
     /// Waits for the requests under way here and in the process before this one. How many are left here.
@@ -192,9 +241,23 @@ impl App {
     }
 }
 
-fn begun(child: &Child, candidate: &Candidate) -> UpgradeBegun {
+/// Waits until the successor serves. Whoever asks this process to stop meanwhile means both: the new one is asked as soon as
+/// it can stop, and at the second time not waited for.
+async fn serves(successor: &Successor, heir: u32, ends: &mut Ends) -> bool {
+    let mut serves = pin!(successor.serves());
+    tokio::select! {
+        serves = &mut serves => return serves,
+        () = ends.come() => {
+            info!("stopping, as soon as process {heir} serves; a second signal ends both");
+            successor.stop();
+        }
+    }
+    tokio::select! { serves = serves => serves, () = ends.come() => false }
+}
+
+fn begun(candidate: &Candidate) -> UpgradeBegun {
     let process = |pid, version: &str| ProcessDocument { pid, version: version.into() };
-    UpgradeBegun { from: process(std::process::id(), VERSION), to: process(child.id(), &candidate.version) }
+    UpgradeBegun { from: process(std::process::id(), VERSION), to: process(candidate.pid, &candidate.version) }
 }
 
 /// Waits until clients that may be about to ask have asked, or know that they are to ask elsewhere. New connections wait
@@ -206,19 +269,14 @@ async fn last_call(under_way: impl Fn() -> usize, connections: impl Fn() -> usiz
     }
 }
 
-/// Starts this process's program, as it is installed now, with the same arguments, the listeners and a way to this one.
+/// Starts the program that starts the heir, with the listeners and a way to this process.
 fn start(sockets: &Sockets) -> io::Result<(Child, UnixStream)> {
-    let mut arguments = env::args_os();
-    let program = match arguments.next() {
-        Some(program) => program,
-        None => env::current_exe()?.into(),
-    };
     let (own, theirs) = UnixStream::pair()?;
     let inherited = Inherited::of([&sockets.edge, &sockets.admin, &sockets.metrics])?;
-    let child = Command::new(program)
-        .args(arguments)
+    let child = program()?
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .env(PREDECESSOR, std::process::id().to_string())
+        .env_remove(IS_HEIR)
         .env("LISTEN_FDS", inherited.0.len().to_string())
         .env("LISTEN_FDS_FIRST_FD", inherited.0.first().copied().unwrap_or(DESCRIPTORS_FROM).to_string())
         .env("LISTEN_FDNAMES", "edge:admin:metrics")

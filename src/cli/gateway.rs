@@ -9,7 +9,7 @@ use log::{info, warn};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::app::{App, Load, VERSION, heir};
+use crate::app::{App, Load, VERSION, heir, is_midwife};
 use crate::config::{self, Config, Overrides, ProcessEnvironment};
 use crate::control::admin::v1::whoami::WhoAmI;
 use crate::control::{Heir, UpgradeBegun};
@@ -84,8 +84,13 @@ impl Run {
             metrics: self.metrics_listen,
             data_dir: self.data_dir.clone(),
         };
-        let heir =
-            heir().map_err(|error| Error::Failed(format!("cannot reach the process to take over from: {error}")))?;
+        let unreachable = |error| Error::Failed(format!("cannot reach the process to take over from: {error}"));
+        let mut heir = heir().map_err(unreachable)?;
+        if let Some(heir) = &mut heir
+            && is_midwife(heir).map_err(unreachable)?
+        {
+            return Ok(());
+        }
         // Until it has handed over, the other process goes on, and says what is wrong with this one.
         let refusal = heir.as_ref().and_then(|heir| heir.try_clone().ok());
         let app = self.start(overrides, heir).inspect_err(|error| {

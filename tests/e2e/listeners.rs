@@ -21,19 +21,19 @@ use tokio_rustls::client::TlsStream;
 use crate::harness::{World, chat_body, command};
 
 /// An authority and the directory with what it signed.
-struct Authority {
+pub struct Authority {
     certificate: Certificate,
     key: KeyPair,
     folder: TempDir,
 }
 
-struct Client {
+pub struct Client {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -48,7 +48,7 @@ impl Authority {
     }
 
     /// Signs a certificate for `localhost` and leaves it and its key as `name.pem` and `name.key`.
-    fn sign(&self, name: &str) -> Client {
+    pub fn sign(&self, name: &str) -> Client {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.certificate, &self.key).unwrap();
@@ -59,12 +59,12 @@ impl Authority {
     }
 
     /// `tls:` with the certificate called `name`.
-    fn tls(&self, name: &str, more: &str) -> String {
+    pub fn tls(&self, name: &str, more: &str) -> String {
         let file = |suffix: &str| self.path(&format!("{name}.{suffix}")).display().to_string();
         format!("tls: {{cert: {}, key: {}{more}}}", file("pem"), file("key"))
     }
 
-    async fn greet(
+    pub async fn greet(
         &self,
         address: SocketAddr,
         protocol: &str,
@@ -106,7 +106,7 @@ async fn exchange(stream: TlsStream<TcpStream>, request: Request<Full<Bytes>>) -
     Ok((status, String::from_utf8(body.to_vec()).unwrap()))
 }
 
-fn chat(key: &str, version: Version) -> Request<Full<Bytes>> {
+pub fn chat(key: &str, version: Version) -> Request<Full<Bytes>> {
     let uri = match version {
         Version::HTTP_2 => "https://localhost/v1/chat/completions",
         _ => "/v1/chat/completions",

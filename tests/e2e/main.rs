@@ -21,6 +21,7 @@ mod crash;
 mod full_disk;
 mod export;
 mod webhook;
+mod kept;
 mod keys;
 mod kills;
 mod life_of_a_key;

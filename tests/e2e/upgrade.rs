@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::{Answer, Ask, World, chat_body, eventually, is_alive};
 
 /// How often the gateway is replaced.
@@ -32,7 +34,11 @@ async fn gone(pid: u32) {
 }
 
 fn kill(pid: u32) {
-    assert!(std::process::Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status().unwrap().success());
+    signal(pid, "KILL");
+}
+
+fn signal(pid: u32, signal: &str) {
+    assert!(std::process::Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap().success());
 }
 
 /// Waits until the provider has been asked `count` times and has begun to answer each.
@@ -254,6 +260,72 @@ async fn a_new_process_has_the_sockets_and_nothing_else_of_the_old_one() {
     assert!(shared.is_empty(), "the old process listens no more, and nothing else is shared: {shared:?}");
     assert!(is_whole_stream(&stream.await.unwrap()));
     gone(old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_process_that_hangs_is_killed_before_a_revocation_is_acknowledged() {
+    let mut world = world().await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    signal(old, "STOP");
+    let begun = Instant::now();
+    tokio::task::block_in_place(|| world.kt(&["keys", "revoke", "jane"]).succeeded());
+    assert!(begun.elapsed() < Duration::from_secs(5) && !is_alive(old), "{:?}", begun.elapsed());
+    assert!(!stream.await.unwrap().whole);
+    assert_eq!(world.events_after(2).await[1]["ended"], "crashed");
+    assert!(world.gateway.log().contains(&format!("process {old} does not do as it is told, and is killed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_body_of_a_limited_key_is_admitted_by_the_new_process() {
+    let mut world = world().await;
+    let key = world.key_with("jane", &["--concurrency", "1"]);
+    let body = chat_body("gpt-4o-mini", false).to_string();
+    let (mut slow, mut late) = (Slow::begin(&world, &key, &body).await, Slow::begin(&world, &key, &body).await);
+    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    assert!(is_alive(old), "its requests are still arriving");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    let refused = slow.end().await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("concurrency"), "{refused}");
+    assert!(is_whole_stream(&stream.await.unwrap()));
+    world.events_after(3).await;
+    let passed = late.end().await;
+    assert!(passed.starts_with("HTTP/1.1 200"), "what the new process's stream held is free: {passed}");
+    gone(old).await;
+    let events = world.events_after(5).await;
+    assert_eq!(events.iter().filter(|event| event["ended"] == "complete").count(), 2, "{events:?}");
+    assert_eq!(world.chat(&key, false).send().await.status, 200, "and so is what the late one held");
+}
+
+/// A request whose body comes in two pieces.
+struct Slow<'a> {
+    stream: tokio::net::TcpStream,
+    rest: &'a str,
+}
+
+impl<'a> Slow<'a> {
+    async fn begin(world: &World, key: &str, body: &'a str) -> Self {
+        let (first, rest) = body.split_at(10);
+        let mut stream = tokio::net::TcpStream::connect(world.gateway.edge).await.unwrap();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: kt\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{first}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Self { stream, rest }
+    }
+
+    /// Sends the rest and returns the answer.
+    async fn end(&mut self) -> String {
+        self.stream.write_all(self.rest.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        self.stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
 }
 
 /// Starts the gateway once more, after its last process has ended.

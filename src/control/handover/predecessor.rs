@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,7 +23,7 @@ use crate::journal::Journal;
 use super::held::Held;
 use super::records::Clerk;
 use super::spool;
-use super::wire::{self, Change, Estate, PROTOCOL, Passed, Reader, ToPredecessor, ToSuccessor};
+use super::wire::{self, Change, Estate, POSTED_MAX, PROTOCOL, Passed, Post, Reader, ToPredecessor, ToSuccessor};
 
 /// How long the predecessor may take to put a change in force. Its own wait for last words is shorter.
 const OBEY_PATIENCE: Duration = Duration::from_secs(1);
@@ -45,7 +44,7 @@ pub(in crate::control) struct Inheritance {
     /// What was said before.
     early: Vec<ToSuccessor>,
     reader: Reader<ToSuccessor>,
-    post: mpsc::UnboundedSender<ToPredecessor>,
+    post: Post<ToPredecessor>,
 }
 
 /// The process before this one, which still serves what it had begun.
@@ -55,7 +54,7 @@ pub struct Predecessor(Arc<Way>);
 struct Way {
     pid: u32,
     until: Timestamp,
-    post: mpsc::UnboundedSender<ToPredecessor>,
+    post: Post<ToPredecessor>,
     change: AtomicU64,
     changing: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     is_gone: watch::Receiver<bool>,
@@ -72,11 +71,20 @@ impl Heir {
         Ok(Self { stream: self.stream.try_clone()?, version: self.version })
     }
 
-    /// Tells the process that started this one that it cannot take over.
+    /// Tells the process to be replaced that `pid` is to take over.
+    pub fn is(&mut self, pid: u32) -> std::io::Result<()> {
+        self.say(&ToPredecessor::Begun { pid })
+    }
+
+    /// Tells the process to be replaced that this one cannot take over.
     pub fn refuse(mut self, why: &str) {
         // It waits, unless it is gone.
-        let said = wire::line(&ToPredecessor::Refused { why: why.into() });
-        let _ = said.map(|line| self.stream.set_nonblocking(false).and_then(|()| self.stream.write_all(&line)));
+        let _ = self.say(&ToPredecessor::Refused { why: why.into() });
+    }
+
+    fn say(&mut self, message: &ToPredecessor) -> std::io::Result<()> {
+        self.stream.set_nonblocking(false)?;
+        self.stream.write_all(&wire::line(message).unwrap_or_default())
     }
 
     /// Says that everything is ready, and waits until `data_dir` is this process's.
@@ -84,14 +92,14 @@ impl Heir {
         self.stream.set_nonblocking(true)?;
         let (mut reader, post) = wire::both(UnixStream::from_std(self.stream)?);
         let (version, data_dir) = (self.version.into(), data_dir.into());
-        // Whether it is heard shows in the answer.
-        let _ = post.send(ToPredecessor::Ready { protocol: PROTOCOL, version, data_dir });
+        post.say(ToPredecessor::Ready { protocol: PROTOCOL, pid: std::process::id(), version, data_dir });
         let mut early = Vec::new();
         while let Some(message) = reader.next().await {
             match message {
                 ToSuccessor::Yours(estate) => return Ok(Inheritance { estate, early, reader, post }),
                 // Requests ask to be counted here from the moment at which they are not counted there any more.
-                message => early.push(message),
+                message if early.len() < POSTED_MAX => early.push(message),
+                _ => break,
             }
         }
         Err(std::io::Error::other("the process that started this one did not hand over"))
@@ -164,16 +172,15 @@ impl Predecessor {
                 return;
             }
             log::error!("process {} does not do as it is told, and is killed", way.pid);
-            if let Some(pid) = i32::try_from(way.pid).ok().filter(|_| !*way.is_gone.borrow()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            if !*way.is_gone.borrow() {
+                wire::signal(way.pid, Signal::SIGKILL);
             }
             let _ = timeout(GONE_PATIENCE, own.gone()).await;
         }
     }
 
     fn say(&self, message: ToPredecessor) {
-        // One that is gone needs not to hear it.
-        let _ = self.0.post.send(message);
+        self.0.post.say(message);
     }
 }
 
@@ -195,7 +202,7 @@ async fn listen(
         match message {
             ToSuccessor::Ask { ask, number, asked } => {
                 let answer = held.answer(number, &asked);
-                let _ = way.post.send(ToPredecessor::Answer { ask, answer });
+                way.post.say(ToPredecessor::Answer { ask, answer });
             }
             ToSuccessor::GiveBack { number } => held.give_back(number),
             ToSuccessor::Changed { number } => _ = way.changing.lock().remove(&number).map(|tell| tell.send(())),
@@ -221,7 +228,7 @@ async fn write(
 ) {
     while let Some((batch, records)) = brought.recv().await {
         clerk.write(records).await;
-        let _ = way.post.send(ToPredecessor::Written { batch });
+        way.post.say(ToPredecessor::Written { batch });
     }
     let (path, pid) = (data_dir.path().to_owned(), way.pid);
     let left = tokio::task::spawn_blocking(move || spool::left_by(&path, pid)).await;

@@ -34,6 +34,7 @@ impl Spool {
         let path = path(data_dir, std::process::id());
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         file.lock()?;
+        file.sync_all()?;
         Ok(Self { path, file, is_used: false })
     }
 

@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{interval, timeout};
 
 use crate::catalog::{Demand, Elsewhere, Hit};
@@ -24,10 +26,14 @@ use crate::domain::{Spending, Timestamp};
 use super::obey;
 use super::outlet::Outlet;
 use super::spool::Spool;
-use super::wire::{self, Answer, Asked, Estate, PROTOCOL, Reader, ToPredecessor, ToSuccessor};
+use super::wire::{self, Answer, Asked, Estate, PROTOCOL, Post, Reader, ToPredecessor, ToSuccessor};
 
 /// How long a new process may take to read its configuration and be ready.
 const READY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the disk may take to show that it works: afterwards there is no way back.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last records may take to be on disk, and the log to be closed. Nobody is served meanwhile.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(20);
 /// How long it may take from having the data directory to serving. Keys are loaded, and what a new version changes about
 /// the databases.
 const SERVING_PATIENCE: Duration = Duration::from_secs(300);
@@ -47,14 +53,19 @@ pub struct Leaving {
 /// A process that is ready to take over.
 pub struct Candidate {
     reader: Reader<ToPredecessor>,
-    post: mpsc::UnboundedSender<ToSuccessor>,
+    post: Post<ToSuccessor>,
     spool: Spool,
+    pub pid: u32,
     /// What it calls its version.
     pub version: String,
 }
 
+/// A process that is tried, and ended when this is dropped.
+struct Trial(Option<u32>);
+
 /// The process that has taken over.
 pub struct Successor {
+    pid: u32,
     line: Arc<Line>,
     serving: watch::Receiver<bool>,
     outlet: Outlet,
@@ -63,7 +74,7 @@ pub struct Successor {
 /// The way to it.
 #[derive(Debug)]
 pub(super) struct Line {
-    post: mpsc::UnboundedSender<ToSuccessor>,
+    post: Post<ToSuccessor>,
     asks: Mutex<HashMap<u64, SyncSender<Answer>>>,
     ask: AtomicU64,
     number: AtomicI64,
@@ -78,10 +89,23 @@ impl Candidate {
     pub async fn meet(stream: std::os::unix::net::UnixStream, leaving: &Leaving) -> Result<Self, String> {
         let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
         let (mut reader, post) = wire::both(stream.map_err(|error| error.to_string())?);
-        let first = timeout(READY_PATIENCE, reader.next()).await;
+        let mut trial = Trial(None);
+        let first = async {
+            loop {
+                match reader.next().await {
+                    Some(ToPredecessor::Begun { pid }) => trial.0 = Some(pid),
+                    other => return other,
+                }
+            }
+        };
+        let first = timeout(READY_PATIENCE, first).await;
         let first = first.map_err(|_| format!("it was not ready within {} seconds", READY_PATIENCE.as_secs()))?;
         match first {
-            None => Err("it ended, or does not know how to take over".into()),
+            None => {
+                // It has ended, and its number may be another's.
+                trial.0 = None;
+                Err("it ended without saying why (the gateway's log may), or does not know how to take over".into())
+            }
             Some(ToPredecessor::Ready { protocol, version, .. }) if protocol != PROTOCOL => {
                 Err(format!("version {version} takes over in another way: restart the gateway instead"))
             }
@@ -90,10 +114,11 @@ impl Candidate {
                 data_dir.display(),
                 leaving.data_dir.path().display()
             )),
-            Some(ToPredecessor::Ready { version, .. }) => {
-                let spool = Spool::open(leaving.data_dir.path());
+            Some(ToPredecessor::Ready { pid, version, .. }) => {
+                let spool = spool(leaving.data_dir.path()).await;
                 let spool = spool.map_err(|error| format!("the data directory cannot be written to: {error}"))?;
-                Ok(Self { reader, post, spool, version })
+                trial.0 = None;
+                Ok(Self { reader, post, spool, pid, version })
             }
             Some(ToPredecessor::Refused { why }) => Err(why),
             Some(_) => Err("it said what makes no sense here".into()),
@@ -101,12 +126,25 @@ impl Candidate {
     }
 }
 
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.0.into_iter().for_each(|pid| wire::signal(pid, Signal::SIGKILL));
+    }
+}
+
+/// Opens the file for what cannot be told, as a look at whether the disk works.
+async fn spool(data_dir: &Path) -> io::Result<Spool> {
+    let data_dir = data_dir.to_owned();
+    let opened = timeout(DISK_PATIENCE, spawn_blocking(move || Spool::open(&data_dir))).await;
+    opened.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"))??
+}
+
 impl Leaving {
     /// Lets go of everything durable and gives it to `candidate`. The listeners are closed by now; requests go on until
     /// `until`. There is no way back.
     pub async fn give(self, ledger: Ledger, candidate: Candidate, until: Timestamp) -> io::Result<Successor> {
         let Self { data_dir, publisher, gateway, webhook } = self;
-        let Candidate { reader, post, spool, version: _ } = candidate;
+        let Candidate { reader, post, spool, pid, version: _ } = candidate;
         let line = Arc::new(Line {
             post,
             asks: Mutex::default(),
@@ -118,7 +156,9 @@ impl Leaving {
         });
         publisher.catalog().load().payer.counting.moves(line.clone());
         webhook.abort();
-        let left = ledger.leave().await.ok_or_else(|| io::Error::other("the ledger's thread broke"))?;
+        let left = timeout(LEAVE_PATIENCE, ledger.leave()).await;
+        let left = left.map_err(|_| io::Error::other("the disk does not take the last records"))?;
+        let left = left.ok_or_else(|| io::Error::other("the ledger's thread broke"))?;
         data_dir.release()?;
         let estate = Estate { pid: std::process::id(), until, reserved: left.reserved };
         line.say(ToSuccessor::Yours(estate));
@@ -126,7 +166,7 @@ impl Leaving {
         tokio::spawn(listen(line.clone(), reader, serve, publisher.clone()));
         tokio::spawn(tick(publisher));
         let outlet = Outlet::start(left.records, left.taken, &gateway, line.clone(), spool)?;
-        Ok(Successor { line, serving, outlet })
+        Ok(Successor { pid, line, serving, outlet })
     }
 }
 
@@ -136,6 +176,17 @@ impl Successor {
         let mut serving = self.serving.clone();
         let served = timeout(SERVING_PATIENCE, serving.wait_for(|serving| *serving)).await;
         served.is_ok_and(|served| served.is_ok())
+    }
+
+    /// Asks it to stop as the service manager would.
+    pub fn stop(&self) {
+        wire::signal(self.pid, Signal::SIGTERM);
+    }
+
+    pub fn kill(&self) {
+        if !self.line.is_gone() {
+            wire::signal(self.pid, Signal::SIGKILL);
+        }
     }
 
     /// Returns when running requests are to be ended: the successor says so, or is gone.
@@ -156,8 +207,7 @@ impl Successor {
 
 impl Line {
     pub(super) fn say(&self, message: ToSuccessor) {
-        // Whether it is heard shows in what is answered.
-        let _ = self.post.send(message);
+        self.post.say(message);
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -242,7 +292,7 @@ async fn listen(
                 });
             }
             ToPredecessor::Hurry => _ = line.is_to_hurry.send_replace(true),
-            ToPredecessor::Ready { .. } | ToPredecessor::Refused { .. } => {}
+            ToPredecessor::Begun { .. } | ToPredecessor::Ready { .. } | ToPredecessor::Refused { .. } => {}
         }
     }
     line.is_gone.send_replace(true);
