@@ -165,6 +165,10 @@ class Checks:
             assert own.st_uid == folder.st_uid and own.st_mode & 0o077 == 0, f"{name}: {own}"
         assert not os.path.exists(f"{DATA}/pepper"), "the pepper is a credential"
 
+    def the_doctor_finds_nothing(self):
+        found = kt("doctor", "--canary")
+        assert "nobody but its owner can read it" in found and "failed" not in found, found
+
     def a_reload_takes_a_good_configuration_and_leaves_a_bad_one(self):
         before = pid()
         rewrite("organization: default", "organization: acme")

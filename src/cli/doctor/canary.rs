@@ -75,8 +75,9 @@ pub(super) async fn check(
     }
     let since = begun.checked_sub(TIMES_DIFFER).unwrap_or(begun);
     for place in sinks.data_dir.iter().chain(&sinks.log) {
-        canary
-            .search(place, since, &mut found)
+        // A data directory that systemd keeps is a link to it.
+        fs::canonicalize(place)
+            .and_then(|place| canary.search(&place, since, &mut found))
             .map_err(|error| Error::Failed(format!("{}: {error}", place.display())))?;
     }
     let without = if sinks.log.is_none() { "; say --log FILE to have the log searched as well" } else { "" };

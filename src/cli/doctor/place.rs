@@ -52,6 +52,8 @@ fn process(limits: &str, findings: &mut Findings) {
 /// What of the data directory others than its owner may read, write or enter.
 fn open_to_others(data_dir: &Path) -> Vec<String> {
     let is_open = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0);
+    // One that systemd keeps is behind a link, whose mode says nothing.
+    let data_dir = &fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let inside = fs::read_dir(data_dir).into_iter().flatten().flatten().map(|entry| entry.path());
     // Behind a closed door, what stands in it is closed.
     if !is_open(data_dir) {
@@ -78,7 +80,21 @@ fn limit(limits: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_private_directory_is_private_behind_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("data"), folder.path().join("link"));
+        fs::create_dir(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(open_to_others(&link), Vec::<String>::new());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(open_to_others(&link), [fs::canonicalize(&path).unwrap().display().to_string()]);
+    }
 
     #[test]
     fn limits_are_read_by_name() {
