@@ -11,6 +11,9 @@ pub(super) const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// How long connections may go on when no request is running any more: the door's last call, and a little.
 pub(super) const FAREWELL: Duration = Duration::from_millis(300);
 
+/// How long connections may be left open at which nothing is asked: the door closes those that it can, and clients the others.
+const LEFT_OPEN_MAX: Duration = Duration::from_secs(2);
+
 /// Waits for the requests under way, and for clients that may be about to ask; how many requests are left when there is no
 /// more time.
 pub(super) async fn drained(
@@ -27,7 +30,7 @@ pub(super) async fn drained(
         let left = under_way.count();
         let is_quiet = left == 0 && {
             let quiet_since = quiet_since.get_or_insert_with(Instant::now);
-            connections.count() == 0 || quiet_since.elapsed() >= FAREWELL
+            connections.count() == 0 || quiet_since.elapsed() >= LEFT_OPEN_MAX
         };
         if left > 0 {
             quiet_since = None;

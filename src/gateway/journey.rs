@@ -40,18 +40,24 @@ pub struct Journey {
     pub barred: Option<Box<Barred>>,
     /// The connection on which the provider is asked, once there is one.
     pub provider_connection: Option<RawFd>,
-    _under_way: UnderWay,
+    _under_way: Arc<()>,
 }
 
 /// Counts the requests under way, from their header's arrival to the end of their answer: what a shutdown
 /// waits for.
 #[derive(Clone, Debug, Default)]
-pub struct UnderWay(Arc<()>);
+pub struct UnderWay(Arc<Counted>);
+
+/// However many look on, they share one of these, so that the count is that of the requests.
+#[derive(Debug, Default)]
+struct Counted {
+    one_each: Arc<()>,
+}
 
 impl UnderWay {
     /// How many requests are under way.
     pub fn count(&self) -> usize {
-        Arc::strong_count(&self.0) - 1
+        Arc::strong_count(&self.0.one_each) - 1
     }
 }
 
@@ -68,7 +74,7 @@ impl Journey {
             silence,
             barred,
             provider_connection,
-            _under_way: under_way.clone(),
+            _under_way: under_way.0.one_each.clone(),
         }
     }
 

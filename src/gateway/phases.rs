@@ -61,8 +61,7 @@ impl Gateway {
 
     /// How many requests are under way.
     pub(super) fn requests(&self) -> usize {
-        // Beside them, the gateway and whoever watches it hold one each, of which the count leaves out one.
-        self.under_way.count().saturating_sub(1)
+        self.under_way.count()
     }
 
     /// The requests under way, to be watched while the gateway stops.
