@@ -1,7 +1,7 @@
 //! The running gateway's admin API, by its socket or by URL.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use std::{env, io};
 
 use bytes::Bytes;
@@ -15,10 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{ProcessEnvironment, usual_data_dir};
 use crate::control::admin::{ProblemDocument, SOCKET_FILE};
+use crate::control::is_handed_over;
 use crate::domain::{KeyKind, KeyText};
 
 use super::Error;
@@ -30,6 +31,9 @@ const TOKEN_VARIABLE: &str = "KEEPTRUSTS_ADMIN_TOKEN";
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a new process may take to open its socket, for a command that waits for it, and how often it is looked.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(4);
+const HANDOVER_LOOK: Duration = Duration::from_millis(20);
 
 /// Where the gateway is that a command talks to.
 #[derive(Clone, Debug, Args)]
@@ -147,7 +151,7 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, CallError> {
         let answer = match &self.place {
             Place::Socket(socket) => {
-                let connected = connect(UnixStream::connect(socket)).await;
+                let connected = connect(reach(socket)).await;
                 let stream = connected.map_err(|error| CallError::Unreachable(no_gateway(socket, &error)))?;
                 let request = Request::builder().header(header::HOST, "localhost");
                 exchange(stream, request, method, path, body).await
@@ -214,6 +218,25 @@ async fn refusal(answer: Response<Incoming>) -> CallError {
         Ok(problem) => CallError::Refused { status, detail: problem.detail, code: problem.code },
         Err(_) => CallError::Garbled(format!("what answers there is no gateway's admin API (status {status})")),
     }
+}
+
+/// Connects to `socket`; while one process hands over to another, as soon as it is there again.
+async fn reach(socket: &Path) -> io::Result<UnixStream> {
+    let begun = Instant::now();
+    loop {
+        let may_come = begun.elapsed() < HANDOVER_PATIENCE && socket.parent().is_some_and(is_handed_over);
+        match UnixStream::connect(socket).await {
+            Err(error) if is_nobody(&error) && (may_come || begun.elapsed() < HANDOVER_LOOK) => {
+                sleep(HANDOVER_LOOK).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset)
 }
 
 /// Why nobody answers on `socket`, and what to do about it.

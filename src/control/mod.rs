@@ -36,7 +36,7 @@ pub use admin::AdminServer;
 pub use admin::v1::upgrade::{ProcessDocument, UpgradeBegun};
 pub use configuration::{Again, Reading, Reloader};
 pub use data_dir::DataDirError;
-pub use handover::{Candidate, Heir, Leaving, Predecessor, Successor};
+pub use handover::{Candidate, Heir, Leaving, Predecessor, Successor, is_handed_over};
 pub use ledger::{Ledger, Unwritten};
 pub use pepper::PepperError;
 pub use store::StoreError;

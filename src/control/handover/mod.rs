@@ -23,6 +23,7 @@ mod held; // what the old one's requests hold of limits
 mod records; // the old one's records, counted and written as its own
 
 pub use predecessor::{Heir, Predecessor};
+pub use spool::is_handed_over;
 pub use successor::{Candidate, Leaving, Successor};
 
 pub(super) use predecessor::Inheritance;

@@ -53,6 +53,17 @@ impl Spool {
     }
 }
 
+/// Whether a process that hands over, or has, still serves.
+pub fn is_handed_over(data_dir: &Path) -> bool {
+    let mut entries = fs::read_dir(data_dir).into_iter().flatten().flatten();
+    entries.any(|entry| is_spool(&entry.path()))
+}
+
+fn is_spool(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
 fn path(data_dir: &Path, pid: u32) -> PathBuf {
     data_dir.join(format!("{PREFIX}{pid}{SUFFIX}"))
 }
@@ -78,8 +89,7 @@ pub(in crate::control) async fn adopt(
     let own = but.map(|pid| path(data_dir, pid));
     for entry in fs::read_dir(data_dir)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !(name.starts_with(PREFIX) && name.ends_with(SUFFIX)) || own.as_ref() == Some(&path) {
+        if !is_spool(&path) || own.as_ref() == Some(&path) {
             continue;
         }
         let records = read(&path)?;
