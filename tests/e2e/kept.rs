@@ -91,13 +91,18 @@ async fn keep_asking_http2(stream: Stream, key: &str, stop: &AtomicBool) -> usiz
     while !stop.load(Ordering::Relaxed) && sender.ready().await.is_ok() {
         match sender.send_request(chat(key, Version::HTTP_2)).await {
             Ok(answer) => read(answer).await,
-            Err(error) if error.is_canceled() => break,
+            Err(error) if was_not_processed(&error) => break,
             Err(error) => panic!("a request that was sent has failed: {error:?}"),
         }
         answered += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     answered
+}
+
+/// What clients such as reqwest ask once more: it was not sent, or the other side has told that it looked at none of it.
+fn was_not_processed(error: &hyper::Error) -> bool {
+    error.is_canceled() || format!("{error:?}").contains("GoAway(b\"\", NO_ERROR, Remote)")
 }
 
 async fn read(answer: Response<Incoming>) {
