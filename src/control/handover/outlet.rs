@@ -88,7 +88,6 @@ impl Clerk {
                 }
             }
         }
-        self.spool.close();
     }
 
     fn event(&mut self, record: &Record) -> Option<Passed> {

@@ -44,9 +44,11 @@ impl Spool {
         self.file.write_all(&lines)?;
         self.file.sync_data()
     }
+}
 
+impl Drop for Spool {
     /// Removes the file, if nobody needs it.
-    pub(super) fn close(self) {
+    fn drop(&mut self) {
         if !self.is_used {
             let _ = fs::remove_file(&self.path);
         }
