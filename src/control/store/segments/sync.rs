@@ -12,7 +12,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use super::head::{Head, HeadFile};
 
 /// How much of a file's end stays in the system's memory once it is on disk: what followers read a moment later.
-const CACHED_BYTES: u64 = 16 << 20;
+const CACHED_BYTES: u64 = 4 << 20;
 
 /// The way to the thread that syncs, which ends with it.
 #[derive(Debug)]
