@@ -31,7 +31,7 @@ pub fn prepare() {
         warn!("core dumps cannot be switched off ({error}); they would hold keys and prompts");
     }
     if let Err(error) = set_thp_disable(true) {
-        warn!("huge pages cannot be done without ({error}); the process will look larger than it is");
+        warn!("huge pages cannot be switched off ({error}); the process will look larger than it is");
     }
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

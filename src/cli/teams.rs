@@ -150,7 +150,7 @@ async fn all(client: &Client) -> Result<Vec<Team>, Error> {
 
 fn print(teams: &[Team]) -> Result<(), Error> {
     if teams.is_empty() {
-        output::hint("no teams yet: make one with `kt teams create --name NAME`");
+        output::hint("no teams yet: create one with `kt teams create --name NAME`");
         return Ok(());
     }
     let state = |team: &Team| if team.suspended_at.is_some() { "suspended" } else { "active" };

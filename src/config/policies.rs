@@ -128,7 +128,7 @@ fn detector(text: &str) -> Result<Vec<&'static detectors::Detector>, String> {
     let names = || detectors::all().map(|detector| detector.name);
     Err(match nearest(text, names()) {
         Some(near) => format!("no such detector; did you mean {near}?"),
-        None => format!("no such detector: {}; there are all, {}", shown(text), names().collect::<Vec<_>>().join(", ")),
+        None => format!("no such detector: {}; known: all, {}", shown(text), names().collect::<Vec<_>>().join(", ")),
     })
 }
 

@@ -76,7 +76,7 @@ impl Problem {
     }
 
     pub(super) fn role_insufficient() -> Self {
-        let detail = "this admin token has the role of a viewer, which may read and change nothing";
+        let detail = "this admin token has the role viewer, which may only read";
         Self::new(StatusCode::FORBIDDEN, "role_insufficient", detail)
     }
 

@@ -59,13 +59,13 @@ impl fmt::Display for OfficeError {
                 write!(f, "the name {name} is taken: choose another one, or revoke its holder first")
             }
             Self::TeamUnknown | Self::TeamMissing => {
-                f.write_str("there is no team with this id or name: `kt teams create` makes one")
+                f.write_str("there is no team with this id or name: create one with `kt teams create`")
             }
-            Self::TeamInUse(1) => f.write_str("a key that is not revoked belongs to the team: revoke or move it first"),
+            Self::TeamInUse(1) => f.write_str("the team still has a key that is not revoked: revoke or move it first"),
             Self::TeamInUse(keys) => {
-                write!(f, "{keys} keys that are not revoked belong to the team: revoke or move them first")
+                write!(f, "the team still has {keys} keys that are not revoked: revoke or move them first")
             }
-            Self::ExpiryPast => f.write_str("the key would already have expired: choose a time to come, or revoke it"),
+            Self::ExpiryPast => f.write_str("the key would already have expired: choose a later time, or revoke it"),
             Self::ExpiryFar => f.write_str("a key expires within a hundred years: choose an earlier time, or none"),
             Self::Overlap => {
                 let days = OVERLAP_TIME_MAX.as_secs() / (24 * 60 * 60);
@@ -79,16 +79,16 @@ impl fmt::Display for OfficeError {
             Self::KeyUnknown => {
                 f.write_str("there is no key with this id or name: `kt keys list` shows those there are")
             }
-            Self::KeyRevoked => f.write_str("the key is revoked, which is for ever: make a new one"),
+            Self::KeyRevoked => f.write_str("the key is revoked for good: create a new one"),
             Self::KeyExpired => f.write_str("the key has expired: give it a later expiry first (`kt keys update`)"),
             Self::RotationConflict => f.write_str(
                 "somebody else rotated the key at the same time, and that rotation holds: \
                  nothing was changed by this one",
             ),
-            Self::TooMany => write!(f, "name 1 to {PAGE_MAX} keys at a time"),
+            Self::TooMany => write!(f, "give 1 to {PAGE_MAX} keys at a time"),
             Self::AdminTokenUnknown => f.write_str("there is no admin token with this id or name"),
             Self::AdminTokenLast => f.write_str(
-                "this is the last token with the role of an admin: make another one first (`kt admin-tokens create`)",
+                "this is the last token with the role of an admin: create another one first (`kt admin-tokens create`)",
             ),
             Self::AdminTokensMax => write!(f, "there are {PAGE_MAX} admin tokens already: revoke some first"),
             Self::Configuration(faults) => {

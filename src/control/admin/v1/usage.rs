@@ -170,7 +170,7 @@ fn dimensions(by: &str) -> Result<(Vec<Dimension>, bool), Problem> {
             }
             None => {
                 let known = known.into_keys().collect::<Vec<_>>().join(", ");
-                return Err(Problem::request_invalid(format!("by is one or several of {known}")));
+                return Err(Problem::request_invalid(format!("by takes one or more of {known}")));
             }
         };
         if twice {
@@ -199,7 +199,9 @@ fn days(zone: &TimeZone, since: Timestamp, until: Timestamp) -> Result<Vec<(Stri
     let mut begin = start(date)?;
     while begin < until {
         if days.len() >= DAYS_MAX {
-            return Err(Problem::request_invalid(format!("at most {DAYS_MAX} days are told apart: narrow it")));
+            return Err(Problem::request_invalid(format!(
+                "by=day covers at most {DAYS_MAX} days: choose a shorter period"
+            )));
         }
         let next = date.tomorrow().map_err(|_| far())?;
         let end = start(next)?;

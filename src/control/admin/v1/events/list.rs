@@ -31,7 +31,7 @@ pub(super) async fn handler(
     let limit = limit(asked_limit)?;
     let before = match cursor.as_deref().map(str::parse) {
         Some(Ok(before)) => Some(before),
-        Some(Err(_)) => return Err(Problem::request_invalid("cursor is none that a list answered with")),
+        Some(Err(_)) => return Err(Problem::request_invalid("cursor is not one that a list returned as next_cursor")),
         None => None,
     };
     let query = EventQuery { filter, order: EventOrder::NewestFirst { before }, limit };

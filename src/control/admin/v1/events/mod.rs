@@ -72,7 +72,7 @@ pub(in crate::control::admin) async fn handler(
     Query(asked): Query<ReadEvents>,
 ) -> Result<Response, Problem> {
     if asked.follow && asked.filter.until.is_some() {
-        return Err(Problem::request_invalid("until is for lists; whoever follows goes when there is enough"));
+        return Err(Problem::request_invalid("until is for lists; when following, close the connection instead"));
     }
     let filter = asked.filter.into();
     match (asked.follow, asked.cursor, asked.after) {
