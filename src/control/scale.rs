@@ -2,14 +2,17 @@
 //! the release profile; CONTRIBUTING has the command.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::domain::Pepper;
 use crate::journal::Metrics;
 
 use super::admin_tokens::AdminTokens;
+use super::configuration::Configuration;
 use super::office::{NewKey, NewKeyKind, Office};
 use super::publish::Publisher;
 use super::store::{Actor, conformance};
