@@ -1,9 +1,16 @@
-//! Framing that Pingora would let pass or break off over without an answer: refused before a body is read.
+//! Framing that Pingora would let pass or break off over without an answer: refused before a body is read. What comes
+//! over HTTP/1 has been through the door before; over HTTP/2, targets have not been looked at.
+
+use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header};
+use memchr::memmem;
+use pingora::http::RequestHeader;
 
 use crate::domain::KeyKind;
+use crate::protocol::framing::{HeadLimits, check_target};
 
+use super::door;
 use super::refusal::Refusal;
 
 /// What a `Connection` header may name at most; Pingora gives up on a request with more.
@@ -38,29 +45,58 @@ pub fn check(query: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses over HTTP/2 what is refused over HTTP/1 at the door, as far as frames leave it open: targets that providers may
+/// read differently, and more fields than there may be.
+pub fn check_http2(head: &RequestHeader, limits: &HeadLimits) -> Result<(), Refusal> {
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    check_target(target.as_bytes(), limits).map_err(|fault| door::refusal(fault, limits))?;
+    if head.headers.len() > limits.fields {
+        return Err(Refusal::HeadersTooLarge { bytes: limits.bytes, fields: limits.fields });
+    }
+    Ok(())
+}
+
+/// Whether the client ends its connection with this request. Pingora asks the first `Connection` header alone.
+pub fn is_last(headers: &HeaderMap) -> bool {
+    let mut options =
+        headers.get_all(header::CONNECTION).iter().skip(1).flat_map(|value| value.as_bytes().split(is_comma));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
 /// Whether a query holds what begins like a key of ours, or a credential as Google's servers take it: that would be
 /// sent on, beside the one that shall count.
 fn holds_a_key(query: &str) -> bool {
-    let names = query.split('&').map(|parameter| parameter.split('=').next().unwrap_or_default());
-    let is_credential = |name: &str| ["key", "access_token"].iter().any(|known| is_escaped(name, known));
-    KeyKind::ALL.iter().any(|kind| query.contains(kind.prefix())) || names.into_iter().any(is_credential)
+    let mut names = query.split('&').map(|parameter| parameter.split('=').next().unwrap_or_default());
+    let is_credential = |name: &str| matches!(&*unescaped(name), b"key" | b"access_token");
+    let plain = unescaped(query);
+    let holds = |prefix: &str| memmem::find(&plain, prefix.as_bytes()).is_some();
+    KeyKind::ALL.iter().any(|kind| holds(kind.prefix())) || names.any(is_credential)
 }
 
-/// Whether `written` is `plain`, possibly with some of its characters percent-encoded.
-fn is_escaped(written: &str, plain: &str) -> bool {
-    let mut rest = written.as_bytes();
-    plain.bytes().all(|expected| {
-        let (byte, after) = match rest {
-            [b'%', high, low, after @ ..] => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                (digit(high).zip(digit(low)).and_then(|(high, low)| u8::try_from(high << 4 | low).ok()), after)
-            }
-            [byte, after @ ..] => (Some(*byte), after),
-            [] => (None, rest),
+/// What was written with some of its characters percent-encoded.
+fn unescaped(written: &str) -> Cow<'_, [u8]> {
+    let (mut plain, mut rest) = (Vec::new(), written.as_bytes());
+    if !rest.contains(&b'%') {
+        return Cow::Borrowed(rest);
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    while let [first, after @ ..] = rest {
+        let escaped = match after {
+            [high, low, ..] if *first == b'%' => digit(*high).zip(digit(*low)),
+            _ => None,
         };
-        rest = after;
-        byte == Some(expected)
-    }) && rest.is_empty()
+        match escaped {
+            Some((high, low)) => {
+                plain.push(high << 4 | low);
+                rest = &after[2..];
+            }
+            None => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(plain)
 }
 
 fn is_chunked_or_plain(headers: &HeaderMap) -> bool {
@@ -71,11 +107,15 @@ fn is_chunked_or_plain(headers: &HeaderMap) -> bool {
 
 fn nominates_its_own(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONNECTION).iter();
-    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let names = values.flat_map(|value| value.as_bytes().split(is_comma)).map(<[u8]>::trim_ascii);
     let mut names = names.filter(|name| !name.is_empty());
     let few = names.by_ref().take(NOMINATIONS_MAX);
     let sound = |name: &[u8]| HeaderName::from_bytes(name).is_ok_and(|name| !PROTECTED.contains(&name));
     few.into_iter().all(sound) && names.next().is_none()
+}
+
+fn is_comma(byte: &u8) -> bool {
+    *byte == b','
 }
 
 #[cfg(test)]
@@ -100,9 +140,25 @@ mod tests {
 
     #[test]
     fn a_key_in_the_query_is_no_way_to_send_it() {
-        for query in ["key=kt_ak_0", "a=1&b=kt_admin_x", "kt_gk_"] {
+        for query in ["key=kt_ak_0", "a=1&b=kt_admin_x", "kt_gk_", "a=%6bt%5Fak_0", "b&k%65y=x", "access_token=y"] {
             assert!(check(Some(query), &HeaderMap::new()).is_err(), "{query}");
         }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_key_passes() {
+        for query in ["keys=x", "a=ktak_", "a=%6", "a=%zzkt_", "monkey=1", "%"] {
+            assert!(check(Some(query), &HeaderMap::new()).is_ok(), "{query}");
+        }
+    }
+
+    #[test]
+    fn whoever_closes_says_so_in_any_connection_header() {
+        let headers = |values: &[&'static str]| {
+            HeaderMap::from_iter(values.iter().map(|value| (header::CONNECTION, HeaderValue::from_static(value))))
+        };
+        assert!(is_last(&headers(&["keep-alive", "te, Close"])));
+        assert!(!is_last(&headers(&["keep-alive", "te"])) && !is_last(&headers(&[])));
     }
 
     #[test]

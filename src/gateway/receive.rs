@@ -190,6 +190,11 @@ async fn judge(
     }
     match route.target {
         Target::Ask(endpoint) => {
+            if session.is_http2() {
+                frame::check_http2(session.req_header(), &catalog.settings.door.head)?;
+            } else if frame::is_last(&session.req_header().headers) {
+                session.set_keepalive(None);
+            }
             frame::check(uri.query(), &session.req_header().headers)?;
             admit::look_in(account, catalog, Moment::of(entry.facts.started, entry.facts.started_at))?;
             let held = gateway.pressure.enter(gateway.requests(), &catalog.settings.overload)?;

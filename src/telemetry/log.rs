@@ -46,9 +46,11 @@ pub fn start_log(format: Format, level: LevelFilter) {
 fn install() {
     let mut log = env_logger::Builder::new();
     log.filter_level(LevelFilter::Trace);
-    for library in ["pingora", "pingora_core", "pingora_proxy", "pingora_http", "h2", "hyper", "rustls"] {
+    for library in ["pingora", "pingora_core", "pingora_proxy", "pingora_http", "h2", "hyper"] {
         log.filter_module(library, LevelFilter::Info);
     }
+    // It warns of what strangers do, who could fill the log with it.
+    log.filter_module("rustls", LevelFilter::Error);
     log.format(|out, record| {
         let time = Timestamp::from(std::time::SystemTime::now());
         match JSON.load(Ordering::Relaxed) {

@@ -65,6 +65,7 @@ async fn a_connection_ends_with_its_request_where_that_was_decided() {
     let plain = chat_body("gpt-4o-mini", false).to_string();
     for (what, request) in [
         ("the client asks for it", chat("1.1", &key, &["Connection: close"], &plain)),
+        ("it asks late", chat("1.1", &key, &["Connection: keep-alive", "Connection: te, close"], &plain)),
         ("HTTP/1.0 knows nothing else", chat("1.0", &key, &[], &plain)),
     ] {
         let heard = Line::to(&world).say(request).hear();

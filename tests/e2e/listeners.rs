@@ -222,6 +222,34 @@ async fn an_http2_client_has_deadlines_and_limits_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_http2_request_has_a_target_and_fields_like_any_other() {
+    let authority = Authority::new();
+    authority.sign("edge");
+    let mut world = World::with(|setup| {
+        setup.edge = format!("{{address: \"127.0.0.1:0\", {}}}", authority.tls("edge", ""));
+    })
+    .await;
+    let key = world.key("jane");
+    let ask = async |query: &str, fields: usize| {
+        let stream = authority.greet(world.gateway.edge, "h2", None).await.unwrap();
+        let mut request = chat(&key, Version::HTTP_2);
+        *request.uri_mut() = format!("https://localhost/v1/chat/completions{query}").parse().unwrap();
+        for number in 0..fields {
+            request
+                .headers_mut()
+                .insert(http::HeaderName::try_from(format!("x-{number}")).unwrap(), "y".parse().unwrap());
+        }
+        exchange(stream, request).await.unwrap().0.as_u16()
+    };
+    let long = format!("?{}", "a".repeat(8192));
+    for (query, fields, status) in [("?a=%00", 0, 400), ("?a=%zz", 0, 400), (&long, 0, 414), ("", 101, 431)] {
+        assert_eq!(ask(query, fields).await, status, "{query:.9} {fields}");
+    }
+    assert_eq!(world.mock.totals().requests, 0);
+    assert_eq!(ask("?a=%20", 80).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_ends_one_http2_request_whose_provider_is_silent_and_no_other() {
     let authority = Authority::new();
     authority.sign("edge");

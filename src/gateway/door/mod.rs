@@ -254,7 +254,8 @@ async fn stopping(mut shutdown: ShutdownWatch) {
     let _ = shutdown.wait_for(|stopping| *stopping).await;
 }
 
-fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {
+/// How a request is refused that breaks the rules of framing.
+pub fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {
     match fault {
         Fault::Malformed(what) => Refusal::RequestMalformed(what.into()),
         Fault::Ambiguous(what) => Refusal::RequestAmbiguous(what.into()),

@@ -89,7 +89,7 @@ impl Chunks {
     fn step(&mut self, byte: u8) -> Result<bool, ChunkFault> {
         let (next, keep) = match (self.at, byte) {
             (At::Size, b'\r') if self.digits > 0 => (At::SizeLf, true),
-            (At::Size, b';') if self.digits > 0 => (At::Extension, false),
+            (At::Size, b';') if self.digits > 0 => (self.extension()?, false),
             (At::Size, digit) => (self.size(digit)?, true),
             (At::Extension, b'\r') => (At::SizeLf, true),
             (At::Extension, byte) if !is_control(byte) => (self.extension()?, false),
@@ -102,10 +102,10 @@ impl Chunks {
             }
             (At::Trailer, b'\r') => (At::LastLf, true),
             (At::Trailer | At::TrailerName, byte) if is_token_byte(byte) => (self.trailer(At::TrailerName)?, false),
-            (At::TrailerName, b':') => (At::TrailerValue, false),
-            (At::TrailerValue, b'\r') => (At::TrailerLf, false),
+            (At::TrailerName, b':') => (self.trailer(At::TrailerValue)?, false),
+            (At::TrailerValue, b'\r') => (self.trailer(At::TrailerLf)?, false),
             (At::TrailerValue, byte) if !is_control(byte) => (self.trailer(At::TrailerValue)?, false),
-            (At::TrailerLf, b'\n') => (At::Trailer, false),
+            (At::TrailerLf, b'\n') => (self.trailer(At::Trailer)?, false),
             (At::LastLf, b'\n') => (At::End, true),
             _ => return Err(ChunkFault),
         };
@@ -211,7 +211,9 @@ mod tests {
         let extension = format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(EXTENSION_BYTES_MAX + 1));
         let trailer = format!("0\r\nt: {}\r\n\r\n", "t".repeat(TRAILER_BYTES_MAX));
         let many = "1;ee\r\nx\r\n".repeat(EXTENSION_BYTES_MAX);
-        for body in [extension, trailer, many] {
+        let empty = "1;\r\nx\r\n".repeat(EXTENSION_BYTES_MAX + 1);
+        let short = format!("0\r\n{}\r\n", "a: b\r\n".repeat(TRAILER_BYTES_MAX / 6 + 1));
+        for body in [extension, trailer, many, empty, short] {
             assert_eq!(passed(&body, 1000), Err(ChunkFault));
         }
     }

@@ -61,6 +61,8 @@ pub const LINES: &[Case] = &[
         "POST /v1/chat/completions HTTP/1.1\r\r\n{H}{A}{L}\r\n{body}",
         Refuse(400),
     ),
+    ("a form feed for a space", "9112 §3", "POST\x0c/v1/chat/completions HTTP/1.1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
+    ("a PROXY line before it", "9112 §3", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n{P}{H}{A}{L}\r\n{body}", Refuse(501)),
     ("a request line twice", "9112 §3", "{P}{P}{H}{A}{L}\r\n{body}", Refuse(400)),
 ];
 
@@ -96,6 +98,11 @@ pub const METHODS: &[Case] = &[
     ("HTTP/1.10", "9112 §2.3", "POST /v1/chat/completions HTTP/1.10\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
     ("HTTP/01.1", "9112 §2.3", "POST /v1/chat/completions HTTP/01.1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
     ("HTTP/1", "9112 §2.3", "POST /v1/chat/completions HTTP/1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
+    ("HTTP/1,1", "9112 §2.3", "POST /v1/chat/completions HTTP/1,1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
+    ("HTTP/1.1x", "9112 §2.3", "POST /v1/chat/completions HTTP/1.1x\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
+    ("a version with a NUL", "9112 §2.3", "POST /v1/chat/completions HTTP/1.1\0\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
+    ("a version in two words", "9112 §2.3", "POST /v1/chat/completions HTTP /1.1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
+    ("a version twice", "9112 §3", "POST /v1/chat/completions HTTP/1.1 HTTP/1.1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
     ("a version in lower case", "9112 §2.3", "POST /v1/chat/completions http/1.1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
     ("another protocol", "9112 §2.3", "POST /v1/chat/completions ICY/1.1\r\n{H}{A}{L}\r\n{body}", Refuse(400)),
     ("HTTP/1.0", "9110 §2.5", "POST /v1/chat/completions HTTP/1.0\r\n{H}{A}{L}\r\n{body}", Accept),
@@ -420,6 +427,15 @@ pub const CHUNKS: &[Case] = &[
     ("a bare CR within an extension", "9112 §7.1.1", "{P}{H}{A}{C}\r\n{hex};a\rb\r\n{body}\r\n0\r\n\r\n", Refuse(400)),
     ("a NUL within an extension", "9112 §7.1.1", "{P}{H}{A}{C}\r\n{hex};a\0\r\n{body}\r\n0\r\n\r\n", Refuse(400)),
     ("an extension of 9 KB", "9112 §7.1.1", "{P}{H}{A}{C}\r\n{hex};{9000}\r\n{body}\r\n0\r\n\r\n", Refuse(400)),
+    (
+        "a line's end in a quoted extension",
+        "9112 §7.1.1",
+        "{P}{H}{A}{C}\r\n{hex};a=\"\r\n\r\n\"\r\n{body}\r\n0\r\n\r\n",
+        Refuse(400),
+    ),
+    ("a size of nine digits", "9112 §7.1", "{P}{H}{A}{C}\r\n000000000{hex}\r\n{body}\r\n0\r\n\r\n", Refuse(400)),
+    ("a size in digits beyond ASCII", "9112 §7.1", "{P}{H}{A}{C}\r\n５\r\n{body}\r\n0\r\n\r\n", Refuse(400)),
+    ("two thousand short trailers", "9112 §7.1.2", "{P}{H}{A}{C}\r\n{chunk}0\r\n{2000 trailers}\r\n", Refuse(400)),
     ("a trailer without a colon", "9112 §7.1.2", "{P}{H}{A}{C}\r\n{chunk}0\r\nX-A\r\n\r\n", Refuse(400)),
     ("a trailer with a space in its name", "9112 §7.1.2", "{P}{H}{A}{C}\r\n{chunk}0\r\nX A: b\r\n\r\n", Refuse(400)),
     ("a trailer with a bare LF", "9112 §7.1.2", "{P}{H}{A}{C}\r\n{chunk}0\r\nX-A: b\nX-B: c\r\n\r\n", Refuse(400)),
@@ -441,6 +457,12 @@ pub const CHUNKS: &[Case] = &[
 /// What is refused although its framing is sound, so that the connection is kept; and what concerns the connection alone,
 /// where a client may neither take out nor double what the gateway puts in.
 pub const CONNECTIONS: &[Case] = &[
+    (
+        "a key in the query, percent-encoded",
+        "3986 §2.1",
+        "POST /v1/chat/completions?a=%6bt_ak_0 HTTP/1.1\r\n{H}{A}{L}\r\n{body}",
+        Refuse(400),
+    ),
     ("a compressed body", "9110 §8.4", "{P}{H}{A}{L}Content-Encoding: gzip\r\n\r\n{body}", Refuse(400)),
     ("Host nominated", "9110 §7.6.1", "{P}{H}{A}{L}Connection: close, host\r\n\r\n{body}", Refuse(400)),
     ("a nomination that is no name", "9110 §7.6.1", "{P}{H}{A}{L}Connection: \"x\"\r\n\r\n{body}", Refuse(400)),

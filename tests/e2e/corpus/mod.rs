@@ -48,6 +48,7 @@ fn filled(raw: &str, key: &str) -> Vec<u8> {
         ("{HEX}", &hex.to_uppercase()),
         ("{body}", &body),
         ("{100 fields}", &"X-A: b\r\n".repeat(100)),
+        ("{2000 trailers}", &"a: b\r\n".repeat(2000)),
         ("{9000}", &"a".repeat(9000)),
         ("{16000}", &"a".repeat(16_000)),
         ("{20000}", &"a".repeat(20_000)),

@@ -251,10 +251,7 @@ fn request_line(line: &[u8], begins: usize, limits: &HeadLimits) -> Result<Reque
     let (method, rest) = split_at_space(line).ok_or(Malformed("its first line has no target"))?;
     let takes_body = takes_body(method)?;
     let (target, version) = split_at_space(rest).ok_or(Malformed("its first line has no version"))?;
-    if target.len() > limits.target_bytes {
-        return Err(Fault::TargetTooLong);
-    }
-    check_target(target)?;
+    check_target(target, limits)?;
     let is_1_0 = match version {
         b"HTTP/1.1" => false,
         b"HTTP/1.0" => true,
@@ -285,7 +282,10 @@ fn takes_body(method: &[u8]) -> Result<bool, Fault> {
 }
 
 /// RFC 9112 §3.2.1: a path, and perhaps a query.
-fn check_target(target: &[u8]) -> Result<(), Fault> {
+pub fn check_target(target: &[u8], limits: &HeadLimits) -> Result<(), Fault> {
+    if target.len() > limits.target_bytes {
+        return Err(Fault::TargetTooLong);
+    }
     match target {
         [b'/', ..] => {}
         // RFC 9112 §3.2.2 has servers accept it; nothing but a proxy's client sends it, and it contradicts Host.
