@@ -149,6 +149,18 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, CallError> {
+        let begun = Instant::now();
+        match self.send_once(method.clone(), path, body.clone()).await {
+            // Perhaps it had come to a process that was handing over. Nothing but a question may be asked twice.
+            Err(CallError::Unreachable(_)) if method == Method::GET && begun.elapsed() < HANDOVER_PATIENCE => {
+                sleep(HANDOVER_LOOK).await;
+                self.send_once(method, path, body).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send_once(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, CallError> {
         let answer = match &self.place {
             Place::Socket(socket) => {
                 let connected = connect(reach(socket)).await;

@@ -15,11 +15,16 @@ const UPGRADES: usize = 20;
 /// that runs other tests, takes up to two seconds.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// A world whose streams last a second and a half.
+/// A world whose streams outlast an upgrade, also of a build for tests on a machine that runs other tests.
 async fn world() -> World {
+    world_of(200).await
+}
+
+/// Fifty tokens of a stream take a second.
+async fn world_of(tokens: u32) -> World {
     World::with(|setup| {
         setup.mock.interval = Duration::from_millis(20);
-        setup.mock.tokens = 75;
+        setup.mock.tokens = tokens;
     })
     .await
 }
@@ -52,7 +57,7 @@ async fn streaming(world: &World, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_upgrades_under_load_fail_cut_and_hold_up_nothing() {
-    let mut world = world().await;
+    let mut world = world_of(75).await;
     let key = world.key("jane");
     let stop = Arc::new(AtomicBool::new(false));
     let edge = world.gateway.edge;
@@ -263,8 +268,34 @@ async fn a_new_process_has_the_sockets_and_nothing_else_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_process_that_hangs_is_killed_before_a_revocation_is_acknowledged() {
+async fn commands_in_the_middle_of_upgrades_are_answered() {
     let mut world = world().await;
+    world.key("jane");
+    let (data_dir, stop) = (world.data_dir(), Arc::new(AtomicBool::new(false)));
+    let commands = {
+        let stop = stop.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut answered = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let done = crate::harness::command(&["keys", "list"], &data_dir).output().unwrap();
+                assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+                answered += 1;
+            }
+            answered
+        })
+    };
+    for _ in 0..5 {
+        let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+        gone(old).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(commands.await.unwrap() > 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_process_that_hangs_is_killed_before_a_revocation_is_acknowledged() {
+    // Its stream is killed with it.
+    let mut world = world_of(2000).await;
     let key = world.key("jane");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
