@@ -31,7 +31,7 @@ pub(crate) struct EventFilter {
 }
 
 impl EventFilter {
-    /// Whether `event` is meant. Agrees with what [`EventStore::events`] finds.
+    /// Whether `event` is meant. Agrees with what [`EventStore::events`](super::EventStore::events) finds.
     pub(crate) fn matches(&self, event: &Event) -> bool {
         fn agrees(wanted: &Option<String>, found: Option<&str>) -> bool {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))

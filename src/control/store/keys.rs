@@ -29,7 +29,7 @@ impl Key {
         self.revocation.is_none() && self.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 
-    /// Agrees with what [`KeyStore::keys`] finds by it.
+    /// Agrees with what [`KeyStore::keys`](super::KeyStore::keys) finds by it.
     pub(crate) fn standing(&self, now: Timestamp) -> KeyStanding {
         let until = now.saturating_add(KeyStanding::EXPIRING_WITHIN);
         let overlaps = |secret: &KeySecret| secret.valid_until.is_some_and(|end| now < end);
