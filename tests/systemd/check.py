@@ -142,6 +142,38 @@ def end_of(name):
     return [event for event in events(name) if event["phase"] == "OUTPUT"][-1]["ended"]
 
 
+def is_limited():
+    """Sees that the main process is in the unit's control group and has its limits, as the kernel knows them. What the
+    kernel cannot show here is returned."""
+    with open(f"/proc/{pid()}/cgroup") as file:
+        group = next(line.rstrip("\n").removeprefix("0::") for line in file if line.startswith("0::"))
+    assert group == show("ControlGroup") == f"/system.slice/{UNIT}", group
+    unseen = []
+    # systemd itself cannot raise what it has got, where it is not allowed to.
+    files = min(65536, int(limits_of(1)["Max open files"][1]))
+    if files < 65536:
+        unseen.append(f"more than {files} descriptors")
+    found = limits_of(pid())
+    assert found["Max open files"] == [str(files)] * 2 and found["Max core file size"] == ["0"] * 2, found
+    assert show("LimitNOFILE") == "65536" and show("MemoryMax") == str(3 << 30) and show("MemoryHigh") == str(2 << 30)
+    with open("/sys/fs/cgroup/cgroup.controllers") as file:
+        controllers = file.read().split()
+    for limit, most in (("memory.max", 3 << 30), ("memory.high", 2 << 30), ("pids.max", 512)):
+        if limit.split(".")[0] not in controllers:
+            unseen.append(limit)
+            continue
+        with open(f"/sys/fs/cgroup{group}/{limit}") as file:
+            said = file.read().strip()
+        assert said == str(most), f"{limit}: {said}"
+    return unseen
+
+
+def limits_of(process):
+    """By their names: what is in force, and what it may be raised to."""
+    with open(f"/proc/{process}/limits") as file:
+        return {line[:26].strip(): line[26:].split()[:2] for line in file}
+
+
 def events(name):
     return [json.loads(line) for line in kt("events", "list", "--key", name, "--json").splitlines()]
 
@@ -164,6 +196,13 @@ class Checks:
             own = os.stat(f"{DATA}/{name}")
             assert own.st_uid == folder.st_uid and own.st_mode & 0o077 == 0, f"{name}: {own}"
         assert not os.path.exists(f"{DATA}/pepper"), "the pepper is a credential"
+
+    def its_limits_are_in_force_after_an_upgrade_as_well(self):
+        for begin in (lambda: None, upgrade):
+            begin()
+            unseen = is_limited()
+        if unseen:
+            print(f"    what this machine does not show or allow: {', '.join(unseen)}")
 
     def the_doctor_finds_nothing(self):
         found = kt("doctor", "--canary")
@@ -209,6 +248,21 @@ class Checks:
             run("systemctl", "reload", UNIT)
             eventually("nothing is left of it", lambda: f"process {old}, which had handed over, has ended" in journal())
             assert show("ActiveState") == "active" and pid() == new
+
+    def a_second_upgrade_works_once_the_streams_of_the_first_have_ended(self):
+        stream = Stream(KEY)
+        old, new = upgrade()
+        assert "still serves requests it had begun" in kt("gateway", "upgrade", code=1)
+        assert pid() == new and show("ActiveState") == "active"
+        stream.ended()
+        eventually("nothing is left of it", lambda: f"process {old}, which had handed over, has ended" in journal())
+        stream = Stream(KEY)
+        assert upgrade()[0] == new
+        is_limited()
+        assert is_alive(new) and not stream.is_whole, "the second process serves its stream"
+        stream.ended()
+        eventually("the second process ends", lambda: not is_alive(new))
+        assert show("ActiveState") == "active" and ask(KEY).status == 200
 
     def the_watchdog_ends_a_process_that_hangs(self):
         for begin in (lambda: None, upgrade):
