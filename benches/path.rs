@@ -164,7 +164,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(app) = self.app.take() {
-            app.stop(std::future::ready(()));
+            app.stop();
         }
     }
 }

@@ -26,21 +26,23 @@ use crate::telemetry::{Health, scrape_routes};
 mod host; // the process among others on its machine
 mod sockets; // the listeners, held by a service manager or bound anew
 mod edge; // the edge's listener, from which the door is fed
-mod desk; // a listener of the office, with what ends it
+mod office_listener; // the admin API's and the metrics', each with what ends it
 mod first_token; // the admin token that the first start makes
+mod ends; // the signals that ask a process to end
 mod drain; // waiting for the last request
 mod manager; // the service manager: sockets it holds, and what it is told
 mod upgrade; // another process takes over, and this one serves what it has begun
+mod launch; // how that process is started
 mod reload; // what takes effect while the process runs, and what needs a start
 
+pub use launch::{heir, is_launcher, launch};
 pub use reload::Load;
-pub use upgrade::{heir, is_midwife};
 
-use desk::Desk;
-use drain::{DRAIN_POLL, FAREWELL, drained};
+use drain::{DRAIN_POLL, FAREWELL, both_drained, drained};
+use ends::Ends;
+use office_listener::OfficeListener;
 use reload::Fixed;
 use sockets::Sockets;
-use upgrade::Ends;
 
 /// The version users see.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -62,9 +64,9 @@ pub struct App {
     connections: Arc<Connections>,
     catalog: Arc<CurrentCatalog>,
     edge: Runtime,
-    metrics: Desk,
+    metrics: OfficeListener,
     ledger: Ledger,
-    admin: Desk,
+    admin: OfficeListener,
     office: Runtime,
     /// The listeners, for the process that takes over.
     sockets: Sockets,
@@ -129,10 +131,11 @@ impl App {
         metrics.watch_limits(move |keys_max| readings(&known.load(), keys_max, Moment::now()));
         let scrape = scrape_routes(journal.clone(), health.clone());
         let identity = identities.metrics.clone();
-        let metrics = Desk::open("metrics", &office, sockets.metrics, identity, |gate, closing| async move {
-            listen::serve(gate, scrape, closing).await;
-            Ok(())
-        })?;
+        let metrics =
+            OfficeListener::open("metrics", &office, sockets.metrics, identity, |gate, closing| async move {
+                listen::serve(gate, scrape, closing).await;
+                Ok(())
+            })?;
 
         let pressure = Arc::new(Pressure::new(host::memory_bytes_max()));
         office.spawn(host::measure(Arc::downgrade(&pressure)));
@@ -144,7 +147,7 @@ impl App {
         edge::serve(&edge, door, sockets.edge, stopped).map_err(StartError::Runtime)?;
         // Last: whoever is answered here finds requests taken.
         let identity = identities.admin.clone();
-        let admin = Desk::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {
+        let admin = OfficeListener::open("admin API", &office, sockets.admin, identity, |gate, mut closing| {
             admin.serve(gate, async move { listen::until_closing(&mut closing).await })
         })?;
 
@@ -184,14 +187,15 @@ impl App {
         Ok(())
     }
 
-    /// Stops: no new connections, running requests to their end or to the drain deadline, everything recorded.
-    /// `hurry` ends the wait for running requests early.
-    pub fn stop(self, hurry: impl Future<Output = ()>) {
+    /// Stops: no new connections, running requests to their end or to the drain deadline, everything recorded. A second
+    /// SIGTERM or SIGINT ends the wait for running requests early.
+    pub fn stop(mut self) {
         self.health.hold("stopping", "the gateway is stopping");
         manager::stopping();
         self.stop_edge.send_replace(true);
         let drain = self.catalog.load().settings.timeouts.drain;
-        let left = self.office.block_on(self.drained_with_predecessor(drain, hurry));
+        let Self { office, under_way, connections, predecessor, ends, .. } = &mut self;
+        let left = office.block_on(both_drained(under_way, connections, predecessor.as_ref(), drain, ends));
         if left > 0 {
             warn!("{left} requests were still running and are cut off");
         }
@@ -208,14 +212,6 @@ impl App {
         });
         self.office.shutdown_timeout(OFFICE_DEADLINE);
         info!("stopped");
-    }
-
-    /// Ends the wait of [`App::stop`] at a second SIGTERM or SIGINT.
-    pub async fn second_signal() {
-        let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            return std::future::pending().await;
-        };
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     }
 }
 

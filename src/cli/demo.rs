@@ -58,7 +58,7 @@ impl Demo {
             invite(&app, &folder.0, &mock)?;
             app.wait_for_signal().map_err(|error| failed("cannot wait for signals", error))?;
         }
-        app.stop(App::second_signal());
+        app.stop();
         shown
     }
 }

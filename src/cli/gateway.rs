@@ -9,7 +9,7 @@ use log::{info, warn};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::app::{App, Load, VERSION, heir, is_midwife};
+use crate::app::{App, Load, VERSION, heir, is_launcher, launch};
 use crate::config::{self, Config, Overrides, ProcessEnvironment};
 use crate::control::admin::v1::whoami::WhoAmI;
 use crate::control::{Heir, UpgradeBegun};
@@ -85,12 +85,11 @@ impl Run {
             data_dir: self.data_dir.clone(),
         };
         let unreachable = |error| Error::Failed(format!("cannot reach the process to take over from: {error}"));
-        let mut heir = heir().map_err(unreachable)?;
-        if let Some(heir) = &mut heir
-            && is_midwife(heir).map_err(unreachable)?
-        {
-            return Ok(());
-        }
+        let heir = heir().map_err(unreachable)?;
+        let heir = match heir {
+            Some(heir) if is_launcher() => return launch(heir).map_err(unreachable),
+            heir => heir,
+        };
         // Until it has handed over, the other process goes on, and says what is wrong with this one.
         let refusal = heir.as_ref().and_then(|heir| heir.try_clone().ok());
         let app = self.start(overrides, heir).inspect_err(|error| {

@@ -13,17 +13,17 @@ use crate::listen::{CurrentIdentity, Gate};
 
 use super::{OFFICE_DEADLINE, StartError};
 
-/// Becomes true when a desk is to be closed, or gone.
+/// Becomes true when a listener is to be closed, or gone.
 type Closing = watch::Receiver<bool>;
 
-pub(super) struct Desk {
+pub(super) struct OfficeListener {
     name: &'static str,
     stop: watch::Sender<bool>,
     serving: JoinHandle<io::Result<()>>,
 }
 
-impl Desk {
-    /// Lets `serve` answer on `listener`, under `identity`, until the desk is closed.
+impl OfficeListener {
+    /// Lets `serve` answer on `listener`, under `identity`, until it is closed.
     pub(super) fn open<F>(
         name: &'static str,
         office: &Runtime,
