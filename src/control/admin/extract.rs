@@ -1,16 +1,18 @@
 //! Reading requests, with every fault as a problem document.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 
@@ -22,8 +24,11 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// A JSON body: in requests read strictly, in answers not to be stored.
 pub(super) struct Json<T>(pub(super) T);
 
-/// The query, in which an unknown parameter is a fault.
+/// The query, in which a parameter that `T` does not describe is a fault.
 pub(super) struct Query<T>(pub(super) T);
+
+/// The query of an endpoint that shares some of its parameters with others.
+pub(super) struct Queries<A, B>(pub(super) A, pub(super) B);
 
 /// The one variable part of the path.
 pub(super) struct Path(pub(super) String);
@@ -55,13 +60,50 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+impl<S: Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let query = axum::extract::Query::try_from_uri(&parts.uri);
-        query.map(|query| Self(query.0)).map_err(|rejection| Problem::request_invalid(rejection.body_text()))
+        knows(&parts.uri, &names::<T>())?;
+        query(&parts.uri).map(Self)
     }
+}
+
+impl<S: Sync, A: DeserializeOwned + IntoParams, B: DeserializeOwned + IntoParams> FromRequestParts<S>
+    for Queries<A, B>
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        knows(&parts.uri, &[names::<A>(), names::<B>()].concat())?;
+        Ok(Self(query(&parts.uri)?, query(&parts.uri)?))
+    }
+}
+
+/// The parameters that `T` describes.
+fn names<T: IntoParams>() -> Vec<String> {
+    T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect()
+}
+
+/// Sees that every parameter is one of `names`.
+fn knows(uri: &Uri, names: &[String]) -> Result<(), Problem> {
+    let given: Vec<(String, String)> = query(uri)?;
+    match given.iter().find(|(name, _)| !names.contains(name)) {
+        None => Ok(()),
+        Some((unknown, _)) => {
+            let there_are = names.join(", ");
+            Err(Problem::request_invalid(format!("there is no parameter `{unknown}` here; there are {there_are}")))
+        }
+    }
+}
+
+/// Reads what `T` wants to know, and passes by the rest.
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    axum::extract::Query::try_from_uri(uri).map(|query| query.0).map_err(|rejection| {
+        // The name of the parameter, and what was expected of it.
+        let why = rejection.source().map_or_else(|| rejection.body_text(), ToString::to_string);
+        Problem::request_invalid(format!("in the query, {why}"))
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Path {

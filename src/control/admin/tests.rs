@@ -207,6 +207,36 @@ async fn every_fault_is_a_problem_document() {
 }
 
 #[tokio::test]
+async fn a_query_is_told_which_parameter_is_wrong_and_what_there_is() {
+    let bench = Bench::new().await;
+    let filter = "since, until, key, team, model, provider, verdict, phase";
+    let reading = format!("there is no parameter `kye` here; there are {filter}, limit, cursor, follow, after");
+    let exporting = format!("there is no parameter `kye` here; there are format, {filter}");
+    for (path, detail) in [
+        ("/v1/events?kye=jane", reading.as_str()),
+        ("/v1/events/export?kye=jane", exporting.as_str()),
+        ("/v1/teams?kye=jane", "there is no parameter `kye` here; there are limit, cursor"),
+        (
+            "/v1/tokens?kye=1",
+            "there is no parameter `kye` here; there are type, team, state, unused_since, limit, cursor",
+        ),
+        (
+            "/v1/events?verdict=pass",
+            "in the query, verdict: unknown variant `pass`, expected one of `PASS`, `REDACT`, `BLOCK`, `DENY`, `ERROR`",
+        ),
+        ("/v1/events?phase=x", "in the query, phase: unknown variant `x`, expected `INPUT` or `OUTPUT`"),
+        ("/v1/events/export?since=yesterday", "in the query, since: expected a time such as 2026-01-15T10:30:12Z"),
+        ("/v1/events?limit=x", "in the query, limit: invalid digit found in string"),
+        ("/v1/events?key=a&key=b", "in the query, duplicate field `key`"),
+        ("/v1/explain?key=jane", "in the query, missing field `model`"),
+    ] {
+        let refused = bench.get(path).await;
+        assert_eq!(refused.body["detail"], detail, "{path}");
+        refused.refuses(422, "request_invalid");
+    }
+}
+
+#[tokio::test]
 async fn the_tcp_entrance_asks_for_an_admin_token_on_everything() {
     let bench = Bench::new().await;
     let access = bench.post("/v1/tokens", json!({"name": "jane"})).await.expect(201);

@@ -21,7 +21,6 @@ use crate::protocol::Endpoint;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct Explain {
     /// The id or name of an access key.
     key: String,

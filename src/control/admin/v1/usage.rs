@@ -26,7 +26,6 @@ const DAYS_MAX: usize = 1100;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ReadUsage {
     /// What is told apart: one or several of day, key, team, organization, provider, model, with commas between.
     /// Without it there is only the total.

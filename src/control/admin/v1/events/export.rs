@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::control::admin::Admin;
-use crate::control::admin::extract::Query;
+use crate::control::admin::extract::Queries;
 use crate::control::admin::problem::Problem;
 use crate::control::store::{EventFilter, EventOrder, EventQuery, PAGE_MAX, StoredEvent};
 use crate::journal::{Event, csv};
@@ -31,14 +31,10 @@ const WAITING_MAX: usize = 2;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ExportEvents {
     #[serde(default)]
     #[param(inline)]
     format: Format,
-    #[serde(flatten)]
-    #[param(ignore)]
-    filter: Filter,
 }
 
 /// How events are written.
@@ -60,12 +56,11 @@ enum Format {
 )]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
-    Query(asked): Query<ExportEvents>,
+    Queries(asked, filter): Queries<ExportEvents, Filter>,
 ) -> Result<Response, Problem> {
     let (pages, waiting) = mpsc::channel(WAITING_MAX);
     let tip = admin.events.tip();
-    let filter = asked.filter.into();
-    tokio::spawn(Export { admin, filter, format: asked.format, tip, pages }.run());
+    tokio::spawn(Export { admin, filter: filter.into(), format: asked.format, tip, pages }.run());
     let (kind, name) = match asked.format {
         Format::Jsonl => ("application/x-ndjson", "attachment; filename=\"events.jsonl\""),
         Format::Csv => ("text/csv; charset=utf-8; header=present", "attachment; filename=\"events.csv\""),

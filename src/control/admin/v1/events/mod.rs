@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::control::admin::Admin;
-use crate::control::admin::extract::Query;
+use crate::control::admin::extract::Queries;
 use crate::control::admin::problem::Problem;
 use crate::control::store::{EventFilter, EventKeyFilter};
 use crate::domain::{Timestamp, Verdict};
@@ -45,11 +45,7 @@ pub(in crate::control::admin) struct Filter {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ReadEvents {
-    #[serde(flatten)]
-    #[param(ignore)]
-    filter: Filter,
     /// In a list: how many. When following: how many of the past, the newest ones.
     limit: Option<usize>,
     /// In a list only: where the page begins.
@@ -69,12 +65,12 @@ pub(in crate::control::admin) struct ReadEvents {
 )]
 pub(in crate::control::admin) async fn handler(
     State(admin): State<Arc<Admin>>,
-    Query(asked): Query<ReadEvents>,
+    Queries(filter, asked): Queries<Filter, ReadEvents>,
 ) -> Result<Response, Problem> {
-    if asked.follow && asked.filter.until.is_some() {
+    if asked.follow && filter.until.is_some() {
         return Err(Problem::request_invalid("until is for lists; when following, close the connection instead"));
     }
-    let filter = asked.filter.into();
+    let filter = filter.into();
     match (asked.follow, asked.cursor, asked.after) {
         (true, None, after) => {
             follow::handler(admin, filter, asked.limit, after).await.map(IntoResponse::into_response)

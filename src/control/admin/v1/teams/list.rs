@@ -15,7 +15,6 @@ use super::Team;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ListTeams {
     limit: Option<usize>,
     cursor: Option<i64>,

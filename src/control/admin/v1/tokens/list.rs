@@ -19,7 +19,6 @@ use super::{Token, TokenKind, TokenState};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct ListTokens {
     #[serde(rename = "type")]
     #[param(inline)]

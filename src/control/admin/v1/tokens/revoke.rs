@@ -17,7 +17,6 @@ use super::Token;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
 pub(in crate::control::admin) struct RevokeToken {
     /// Why, for the audit record.
     reason: Option<String>,
