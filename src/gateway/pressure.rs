@@ -21,6 +21,8 @@ pub struct Pressure {
     short: AtomicBool,
     /// The ceiling where none is configured.
     bytes_max: usize,
+    /// The one of the last request.
+    ceiling: AtomicUsize,
 }
 
 /// Bytes of a body that is being read, given back when dropped.
@@ -32,14 +34,16 @@ pub struct Held<'a> {
 
 impl Pressure {
     pub fn new(bytes_max: usize) -> Self {
-        Self { resident: AtomicUsize::new(0), held: AtomicUsize::new(0), short: AtomicBool::new(false), bytes_max }
+        let (resident, held, short) = Default::default();
+        Self { resident, held, short, bytes_max, ceiling: AtomicUsize::new(bytes_max) }
     }
 
-    /// Takes note of how many bytes of the process are resident. Whether it has been too many for a request since
-    /// the last time, so that what is free should be given back.
+    /// Takes note of how many bytes of the process are resident. Whether they are too many for a request to come, or were
+    /// for one since the last time, so that what is free should be given back.
     pub fn measured(&self, resident: usize) -> bool {
         self.resident.store(resident.saturating_sub(self.held.load(Ordering::Relaxed)), Ordering::Relaxed);
-        self.short.swap(false, Ordering::Relaxed)
+        let was_short = self.short.swap(false, Ordering::Relaxed);
+        was_short || resident > self.ceiling.load(Ordering::Relaxed)
     }
 
     /// Lets a request begin whose body is to be read, if there is room.
@@ -48,6 +52,9 @@ impl Pressure {
             return Err(Refusal::Overloaded("has as many requests under way as it takes"));
         }
         let bytes_max = overload.memory_bytes_max.unwrap_or(self.bytes_max);
+        if self.ceiling.load(Ordering::Relaxed) != bytes_max {
+            self.ceiling.store(bytes_max, Ordering::Relaxed);
+        }
         let mut held = Held { pressure: self, bytes: 0, bytes_max };
         held.grow(0)?;
         Ok(held)
@@ -88,6 +95,9 @@ mod tests {
         pressure.measured(900);
         assert!(first.grow(100).is_ok() && first.grow(1).is_err());
         assert!(pressure.enter(1, &overload).is_err(), "new work is refused");
+        assert!(pressure.measured(900), "what is free is to be given back, since somebody was refused");
+        assert!(!pressure.measured(1000) && pressure.measured(1001), "and as long as it is too much");
+        pressure.measured(900);
         drop(first);
         assert!(pressure.enter(2, &overload).is_ok(), "it recovers");
         assert!(pressure.enter(3, &overload).is_err(), "too many requests");
