@@ -235,10 +235,16 @@ async fn refusal(answer: Response<Incoming>) -> CallError {
 /// Connects to `socket`; while one process hands over to another, as soon as it is there again.
 async fn reach(socket: &Path) -> io::Result<UnixStream> {
     let begun = Instant::now();
+    let mut was_expected = true;
     loop {
-        let may_come = begun.elapsed() < HANDOVER_PATIENCE && socket.parent().is_some_and(is_handed_over);
         match UnixStream::connect(socket).await {
-            Err(error) if is_nobody(&error) && (may_come || begun.elapsed() < HANDOVER_LOOK) => {
+            Err(error) if is_nobody(&error) && begun.elapsed() < HANDOVER_PATIENCE => {
+                // Asked afterwards, because it may have begun meanwhile; and if it has ended, the next attempt succeeds.
+                let is_expected = socket.parent().is_some_and(is_handed_over);
+                if !is_expected && !was_expected {
+                    return Err(error);
+                }
+                was_expected = is_expected;
                 sleep(HANDOVER_LOOK).await;
             }
             connected => return connected,

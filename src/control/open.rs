@@ -123,17 +123,18 @@ impl Control {
             }
             None => None,
         };
-        let leaving = Leaving {
-            data_dir: data_dir.clone(),
-            publisher: publisher.clone(),
-            gateway: settings.gateway.clone(),
-            webhook,
-        };
         let (closing, closed) = watch::channel(false);
         let (upgrade, upgrades) = mpsc::channel(UPGRADES_MAX);
         let configuration = Configuration::new(reading, again);
         let (keepers, told) = ((pepper.clone(), tokens.clone()), predecessor.clone());
-        let office = Office::new(store.clone(), publisher, configuration, keepers, metrics, told);
+        let office = Office::new(store.clone(), publisher.clone(), configuration, keepers, metrics, told);
+        let leaving = Leaving {
+            data_dir: data_dir.clone(),
+            publisher,
+            gateway: settings.gateway.clone(),
+            webhook,
+            office: office.clone(),
+        };
         let admin = Arc::new(Admin {
             office: office.clone(),
             catalog: catalog.clone(),

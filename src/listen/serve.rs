@@ -12,19 +12,22 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Connections that one listener serves at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
 /// How long a connection may take to send a request's head, its TLS greeting included, and how long it may be idle.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a listener that is to close, and its connections, go on for those who have connected and not been heard yet.
+const LAST_CALL: Duration = Duration::from_millis(50);
 /// How long running requests may take to end at shutdown.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Accepts connections until `closing`, then waits for those that are open.
-pub async fn serve<L: Listener>(mut listener: L, router: Router, mut closing: watch::Receiver<bool>) {
+/// Accepts connections until `closing`, then waits for those that are open. Whoever had connected by then is answered.
+pub async fn serve<L: Listener>(mut listener: L, router: Router, closing: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut end = pin!(until_last_call(closing.clone()));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -33,7 +36,7 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, mut closing: wa
         };
         let (io, place) = tokio::select! {
             (io, Ok(place)) = next => (io, place),
-            () = until_closing(&mut closing) => break,
+            () = &mut end => break,
             else => break,
         };
         connections.spawn(converse(io, router.clone(), closing.clone(), place));
@@ -48,7 +51,7 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, mut closing: wa
 async fn converse(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
     let mut protocol = http1::Builder::new();
@@ -56,7 +59,7 @@ async fn converse(
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(io), TowerToHyperService::new(router)));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = until_closing(&mut closing) => {
+        () = until_last_call(closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -64,6 +67,11 @@ async fn converse(
     if let Err(error) = ended {
         log::debug!("a connection to the office broke off: {error}");
     }
+}
+
+async fn until_last_call(mut closing: watch::Receiver<bool>) {
+    until_closing(&mut closing).await;
+    sleep(LAST_CALL).await;
 }
 
 /// Returns once `closing` is true.

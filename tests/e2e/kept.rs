@@ -44,7 +44,7 @@ async fn fifty_clients_that_keep_their_connections_lose_no_request_to_upgrades()
         .collect();
     for _ in 0..UPGRADES {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+        let (old, _) = world.upgrade();
         crate::harness::eventually(|| (!is_alive(old)).then_some(())).await;
     }
     tokio::time::sleep(Duration::from_millis(500)).await;

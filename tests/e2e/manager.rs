@@ -71,6 +71,14 @@ impl Manager {
         }
     }
 
+    /// Stops it and starts it once more.
+    fn restart(&self, child: Child, world: &World) -> Child {
+        self.stop(child);
+        let next = self.start(world);
+        self.hears("READY=1");
+        next
+    }
+
     fn stop(&self, mut child: Child) {
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         self.hears("STOPPING=1");
@@ -117,12 +125,7 @@ async fn upgrades_lose_no_request_and_cut_no_stream_while_the_socket_is_held() {
         .collect();
     for _ in 0..UPGRADES {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        gateway = tokio::task::block_in_place(|| {
-            manager.stop(gateway);
-            let next = manager.start(&world);
-            manager.hears("READY=1");
-            next
-        });
+        gateway = tokio::task::block_in_place(|| manager.restart(gateway, &world));
     }
     stop.store(true, Ordering::Relaxed);
     let mut answered = 0;
@@ -157,12 +160,7 @@ async fn clients_that_keep_their_connections_lose_no_request_to_a_restart() {
         (0..4).map(|_| tokio::spawn(keep_asking(manager.address(), key.clone(), stop.clone()))).collect();
     for _ in 0..RESTARTS {
         tokio::time::sleep(Duration::from_millis(150)).await;
-        gateway = tokio::task::block_in_place(|| {
-            manager.stop(gateway);
-            let next = manager.start(&world);
-            manager.hears("READY=1");
-            next
-        });
+        gateway = tokio::task::block_in_place(|| manager.restart(gateway, &world));
     }
     tokio::time::sleep(Duration::from_millis(150)).await;
     stop.store(true, Ordering::Relaxed);

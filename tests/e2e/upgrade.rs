@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Answer, Ask, World, chat_body, eventually, is_alive};
+use crate::harness::{Answer, Ask, Gateway, World, chat_body, eventually, is_alive};
 
 /// How often the gateway is replaced.
 const UPGRADES: usize = 20;
@@ -84,7 +84,7 @@ async fn twenty_upgrades_under_load_fail_cut_and_hold_up_nothing() {
     let mut outlived = 0;
     for _ in 0..UPGRADES {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+        let (old, _) = world.upgrade();
         outlived += usize::from(is_alive(old));
         gone(old).await;
     }
@@ -116,7 +116,7 @@ async fn a_key_revoked_in_the_new_process_cuts_its_stream_in_the_old_one() {
     let (jane, joe) = (world.key("jane"), world.key("joe"));
     let [cut, kept] = [&jane, &joe].map(|key| tokio::spawn(world.chat(key, true).send()));
     streaming(&world, 2).await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     assert!(is_alive(old));
     tokio::task::block_in_place(|| world.kt(&["keys", "revoke", "jane"]).succeeded());
     let acknowledged = Instant::now();
@@ -141,7 +141,7 @@ async fn what_streams_of_the_old_process_hold_is_counted_in_the_new_one() {
     // It holds more than five thousand tokens of the budget.
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     assert!(is_alive(old));
     assert!(world.metric("keeptrusts_requests_active") == 1.0);
     let refused = world.chat(&key, false).send().await;
@@ -169,9 +169,74 @@ async fn a_process_that_cannot_take_over_changes_nothing() {
     assert!(world.chat(&key, false).send().await.status == 200 && world.gateway.pid() == before);
     assert!(is_whole_stream(&stream.await.unwrap()));
     std::fs::write(world.config(), written).unwrap();
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     gone(old).await;
     assert_eq!(world.chat(&key, false).send().await.status, 200);
+}
+
+/// Says that it is ready to take over, and then hangs, whoever asks it to end.
+const HANGS: &str = r#"#!/bin/sh
+exec 3<&0
+sh -c 'trap "" TERM
+    echo "{\"ready\":{\"protocol\":1,\"pid\":$$,\"version\":\"hangs\",\"data_dir\":\"$KEEPTRUSTS_DATA_DIR\"}}" >&3
+    exec sleep 600' &
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_program_that_hangs_is_ended_by_a_second_signal() {
+    let (mut world, stream, heir) = hanging(2000).await;
+    world.gateway.terminate();
+    eventually(|| world.gateway.log().contains("stopping, as soon as process").then_some(())).await;
+    assert!(world.gateway.is_running() && is_alive(heir) && !stream.is_finished(), "the first asks, and is not obeyed");
+    world.gateway.terminate();
+    ended_for_want_of(heir, &mut world, stream, Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes five minutes"]
+async fn a_new_program_that_hangs_is_ended_when_it_has_not_served_for_five_minutes() {
+    let (mut world, stream, heir) = hanging(100_000).await;
+    let begun = Instant::now();
+    ended_for_want_of(heir, &mut world, stream, Duration::from_secs(320)).await;
+    println!("it ended after {:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(295));
+}
+
+/// A world with a stream of so many tokens, in which a program has taken over that hangs, and that process.
+async fn hanging(tokens: u32) -> (World, tokio::task::JoinHandle<Answer>, u32) {
+    let mut world = world_of(tokens).await;
+    world.gateway.stop();
+    let program = world.config().with_file_name("kt");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kt"), &program).unwrap();
+    world.gateway = Gateway::start_as(&program, &world.config(), &world.data_dir()).await;
+    let key = world.key("jane");
+    let stream = tokio::spawn(world.chat(&key, true).send());
+    streaming(&world, 1).await;
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, HANGS).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    world.gateway.signal("USR2");
+    let heir = eventually(|| {
+        let log = world.gateway.log();
+        let (before, _) = log.split_once(" is ready, and takes over")?;
+        before.rsplit(' ').next()?.parse().ok()
+    });
+    let heir = heir.await;
+    (world, stream, heir)
+}
+
+/// Sees that the old process has given up its successor and ended with an error, and that nothing is lost.
+async fn ended_for_want_of(heir: u32, world: &mut World, stream: tokio::task::JoinHandle<Answer>, patience: Duration) {
+    let gateway = &mut world.gateway;
+    let (_, well) = tokio::task::block_in_place(|| gateway.wait(patience));
+    assert!(!well, "the service manager has to start it again");
+    assert!(gateway.log().contains(&format!("process {heir} did not come to serve")), "{}", gateway.log());
+    gone(heir).await;
+    assert!(!stream.await.unwrap().text().ends_with("data: [DONE]\n\n"), "nobody could revoke its key any more");
+    restarted(world).await;
+    let end = &world.events_after(2).await[1];
+    assert_eq!(end["ended"], "shutdown", "{end}");
+    assert!(end["usage"]["output"].as_u64().unwrap() > 0, "{end}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +245,7 @@ async fn a_second_upgrade_waits_for_the_streams_of_the_first() {
     let key = world.key("jane");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     let refused = tokio::task::block_in_place(|| world.kt(&["gateway", "upgrade"]));
     assert!(refused.stderr().contains("still serves requests it had begun, until 20"), "{}", refused.stderr());
     assert!(is_whole_stream(&stream.await.unwrap()));
@@ -189,7 +254,7 @@ async fn a_second_upgrade_waits_for_the_streams_of_the_first() {
         world.gateway.log().contains(&format!("process {old}, which had handed over, has ended")).then_some(())
     })
     .await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     gone(old).await;
 }
 
@@ -199,7 +264,7 @@ async fn stopping_the_new_process_waits_for_the_old_ones_streams() {
     let key = world.key("jane");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     let gateway = &mut world.gateway;
     tokio::task::block_in_place(|| gateway.stop());
     assert!(!is_alive(old), "it ends first");
@@ -214,7 +279,7 @@ async fn a_killed_old_process_leaves_crashed_requests_and_nothing_held() {
     let key = world.key_with("jane", &["--concurrency", "1"]);
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     assert_eq!(world.chat(&key, false).send().await.status, 429, "its place is held");
     kill(old);
     assert!(!stream.await.unwrap().whole);
@@ -234,7 +299,7 @@ async fn a_killed_new_process_ends_the_old_ones_streams_with_their_usage() {
     let key = world.key("jane");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, new) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, new) = world.upgrade();
     kill(new);
     assert!(!stream.await.unwrap().text().ends_with("data: [DONE]\n\n"), "nobody could revoke its key any more");
     gone(old).await;
@@ -254,7 +319,7 @@ async fn a_new_process_has_the_sockets_and_nothing_else_of_the_old_one() {
     let key = world.key("jane");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, new) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, new) = world.upgrade();
     let open = |pid: u32| -> Vec<PathBuf> {
         let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         folder.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()).collect()
@@ -268,28 +333,36 @@ async fn a_new_process_has_the_sockets_and_nothing_else_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_in_the_middle_of_upgrades_are_answered() {
+async fn commands_in_the_middle_of_upgrades_are_answered_and_no_change_is_lost() {
     let mut world = world().await;
     world.key("jane");
-    let (data_dir, stop) = (world.data_dir(), Arc::new(AtomicBool::new(false)));
-    let commands = {
-        let stop = stop.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let keep_asking = |command: fn(usize) -> Vec<String>| {
+        let (data_dir, stop) = (world.data_dir(), stop.clone());
         tokio::task::spawn_blocking(move || {
             let mut answered = 0;
             while !stop.load(Ordering::Relaxed) {
-                let done = crate::harness::command(&["keys", "list"], &data_dir).output().unwrap();
-                assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+                let asked = command(answered);
+                let asked: Vec<_> = asked.iter().map(String::as_str).collect();
+                let done = crate::harness::command(&asked, &data_dir).output().unwrap();
+                assert!(done.status.success(), "{asked:?}: {}", String::from_utf8_lossy(&done.stderr));
                 answered += 1;
             }
             answered
         })
     };
-    for _ in 0..5 {
-        let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let questions = keep_asking(|_| ["keys", "list"].map(String::from).into());
+    let changes = keep_asking(|number| ["keys", "create", "--name", &format!("key-{number}")].map(String::from).into());
+    for _ in 0..8 {
+        let (old, _) = world.upgrade();
         gone(old).await;
     }
     stop.store(true, Ordering::Relaxed);
-    assert!(commands.await.unwrap() > 5);
+    let (questions, changes) = (questions.await.unwrap(), changes.await.unwrap());
+    println!("{questions} questions and {changes} changes");
+    assert!(questions > 5 && changes > 5);
+    let listed = world.kt(&["keys", "list", "--json"]).succeeded().stdout();
+    assert_eq!(listed.matches("\"key-").count(), changes, "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,7 +372,7 @@ async fn an_old_process_that_hangs_is_killed_before_a_revocation_is_acknowledged
     let key = world.key("jane");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     signal(old, "STOP");
     let begun = Instant::now();
     tokio::task::block_in_place(|| world.kt(&["keys", "revoke", "jane"]).succeeded());
@@ -315,7 +388,7 @@ async fn a_slow_body_of_a_limited_key_is_admitted_by_the_new_process() {
     let key = world.key_with("jane", &["--concurrency", "1"]);
     let body = chat_body("gpt-4o-mini", false).to_string();
     let (mut slow, mut late) = (Slow::begin(&world, &key, &body).await, Slow::begin(&world, &key, &body).await);
-    let (old, _) = tokio::task::block_in_place(|| world.upgrade());
+    let (old, _) = world.upgrade();
     assert!(is_alive(old), "its requests are still arriving");
     let stream = tokio::spawn(world.chat(&key, true).send());
     streaming(&world, 1).await;
@@ -361,7 +434,7 @@ impl<'a> Slow<'a> {
 
 /// Starts the gateway once more, after its last process has ended.
 async fn restarted(world: &mut World) {
-    world.gateway = crate::harness::Gateway::start(&world.config(), &world.data_dir()).await;
+    world.gateway = Gateway::start(&world.config(), &world.data_dir()).await;
     // Another process counted what was before.
     world.gateway.has_successor(world.gateway.pid());
 }

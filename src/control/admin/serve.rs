@@ -64,13 +64,13 @@ impl AdminServer {
                 () = keep_ticking(&office) => {}
                 () = keep_writing_uses(&office) => {}
             }
+            // First, so that nobody comes to it any more; who has come is answered.
+            let _ = std::fs::remove_file(data_dir.path().join(SOCKET_FILE));
             closing.send_replace(true);
         };
         tokio::join!(by_socket, by_tcp, until_shutdown);
         // The path of requests has ended before: there will be no further uses.
         write_uses(&office).await;
-        // Only so that nobody tries it in vain: the next start replaces it anyway.
-        let _ = std::fs::remove_file(data_dir.path().join(SOCKET_FILE));
         Ok(())
     }
 }

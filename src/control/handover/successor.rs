@@ -20,6 +20,7 @@ use crate::catalog::{Demand, Elsewhere, Hit};
 use crate::control::data_dir::DataDir;
 use crate::control::ledger::Ledger;
 use crate::control::now;
+use crate::control::office::Office;
 use crate::control::publish::Publisher;
 use crate::domain::{Spending, Timestamp};
 
@@ -48,6 +49,7 @@ pub struct Leaving {
     pub(in crate::control) publisher: Arc<Publisher>,
     pub(in crate::control) gateway: Arc<str>,
     pub(in crate::control) webhook: JoinHandle<()>,
+    pub(in crate::control) office: Office,
 }
 
 /// A process that is ready to take over.
@@ -143,7 +145,7 @@ impl Leaving {
     /// Lets go of everything durable and gives it to `candidate`. The listeners are closed by now; requests go on until
     /// `until`. There is no way back.
     pub async fn give(self, ledger: Ledger, candidate: Candidate, until: Timestamp) -> io::Result<Successor> {
-        let Self { data_dir, publisher, gateway, webhook } = self;
+        let Self { data_dir, publisher, gateway, webhook, office } = self;
         let Candidate { reader, post, spool, pid, version: _ } = candidate;
         let line = Arc::new(Line {
             post,
@@ -156,6 +158,9 @@ impl Leaving {
         });
         publisher.catalog().load().payer.counting.moves(line.clone());
         webhook.abort();
+        // One that is durable and not yet in force would be a revoked key that the successor does not know as such.
+        let closed = timeout(LEAVE_PATIENCE, office.close()).await;
+        closed.map_err(|_| io::Error::other("a change of keys does not come to its end"))?;
         let left = timeout(LEAVE_PATIENCE, ledger.leave()).await;
         let left = left.map_err(|_| io::Error::other("the disk does not take the last records"))?;
         let left = left.ok_or_else(|| io::Error::other("the ledger's thread broke"))?;

@@ -93,6 +93,11 @@ impl Office {
         tokio::spawn(change(self.desk.clone())).await.unwrap_or(Err(OfficeError::Stopping))
     }
 
+    /// Waits for the change that is being made, and makes no other: another process will.
+    pub(super) async fn close(&self) {
+        std::mem::forget(self.desk.turn.lock().await);
+    }
+
     /// Lets running requests notice what has ended since the last time.
     pub(super) fn tick(&self) {
         self.desk.publisher.tick(now());

@@ -114,7 +114,8 @@ impl World {
 
     /// Has another process take over; the one before still serves what it has begun. The two processes.
     pub fn upgrade(&mut self) -> (u32, u32) {
-        let begun = self.kt(&["gateway", "upgrade", "--json"]).succeeded().json();
+        let upgrade = || self.kt(&["gateway", "upgrade", "--json"]).succeeded().json();
+        let begun = tokio::task::block_in_place(upgrade);
         let pid = |member: &str| begun[member]["pid"].as_u64().unwrap() as u32;
         assert_eq!(pid("from"), self.gateway.pid());
         self.gateway.has_successor(pid("to"));

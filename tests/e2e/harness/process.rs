@@ -31,6 +31,15 @@ impl Gateway {
         Self::run(command(&["gateway", "run"], data_dir), environment, config).await
     }
 
+    /// The same, of a program at a path of its own, which another can replace.
+    pub async fn start_as(program: &Path, config: &Path, data_dir: &Path) -> Self {
+        let own = command(&["gateway", "run"], data_dir);
+        let mut command = Command::new(program);
+        command.args(own.get_args());
+        command.env_clear().envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self::run(command, &[], config).await
+    }
+
     /// The same, with the data directory on a disk of its own that nobody else sees: [`Gateway::root`] has it.
     pub async fn start_on_disk(mib: u32, environment: &[(&str, PathBuf)], config: &Path, data_dir: &Path) -> Self {
         let own = command(&["gateway", "run"], data_dir);
