@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, header};
 use memchr::memmem;
 use pingora::http::RequestHeader;
 
 use crate::domain::KeyKind;
-use crate::protocol::framing::{HeadLimits, check_target};
+use crate::protocol::framing::{HeadLimits, check_target, takes_body};
 
 use super::door;
 use super::refusal::Refusal;
@@ -46,8 +47,12 @@ pub fn check(query: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Refuses over HTTP/2 what is refused over HTTP/1 at the door, as far as frames leave it open: targets that providers may
-/// read differently, and more fields than there may be.
+/// read differently, methods nobody knows, schemes that are not HTTP's (RFC 9110 §4.2), and more fields than there may be.
 pub fn check_http2(head: &RequestHeader, limits: &HeadLimits) -> Result<(), Refusal> {
+    takes_body(head.method.as_str().as_bytes()).map_err(|fault| door::refusal(fault, limits))?;
+    if head.uri.scheme().is_some_and(|scheme| ![Scheme::HTTP, Scheme::HTTPS].contains(scheme)) {
+        return Err(Refusal::RequestMalformed("its scheme is neither http nor https".into()));
+    }
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     check_target(target.as_bytes(), limits).map_err(|fault| door::refusal(fault, limits))?;
     if head.headers.len() > limits.fields {

@@ -180,6 +180,9 @@ async fn judge(
     uri: &Uri,
     located: Result<Route<'_>, RouteError>,
 ) -> Result<Judged, Stop> {
+    if session.is_http2() {
+        frame::check_http2(session.req_header(), &catalog.settings.door.head)?;
+    }
     let route = located.map_err(|error| match error {
         RouteError::Unknown { .. } => Refusal::RouteUnknown,
         RouteError::Method { allow, .. } => Refusal::MethodNotAllowed { allow },
@@ -190,9 +193,7 @@ async fn judge(
     }
     match route.target {
         Target::Ask(endpoint) => {
-            if session.is_http2() {
-                frame::check_http2(session.req_header(), &catalog.settings.door.head)?;
-            } else if frame::is_last(&session.req_header().headers) {
+            if !session.is_http2() && frame::is_last(&session.req_header().headers) {
                 session.set_keepalive(None);
             }
             frame::check(uri.query(), &session.req_header().headers)?;

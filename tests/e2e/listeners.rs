@@ -230,10 +230,11 @@ async fn an_http2_request_has_a_target_and_fields_like_any_other() {
     })
     .await;
     let key = world.key("jane");
-    let ask = async |query: &str, fields: usize| {
+    let ask_by = async |method: &str, scheme: &str, query: &str, fields: usize| {
         let stream = authority.greet(world.gateway.edge, "h2", None).await.unwrap();
         let mut request = chat(&key, Version::HTTP_2);
-        *request.uri_mut() = format!("https://localhost/v1/chat/completions{query}").parse().unwrap();
+        *request.method_mut() = method.parse().unwrap();
+        *request.uri_mut() = format!("{scheme}://localhost/v1/chat/completions{query}").parse().unwrap();
         for number in 0..fields {
             request
                 .headers_mut()
@@ -241,6 +242,10 @@ async fn an_http2_request_has_a_target_and_fields_like_any_other() {
         }
         exchange(stream, request).await.unwrap().0.as_u16()
     };
+    let ask = async |query: &str, fields: usize| ask_by("POST", "https", query, fields).await;
+    for (method, scheme, status) in [("BREW", "https", 501), ("PUT", "https", 405), ("POST", "ftp", 400)] {
+        assert_eq!(ask_by(method, scheme, "", 0).await, status, "{method} {scheme}");
+    }
     let long = format!("?{}", "a".repeat(8192));
     for (query, fields, status) in [("?a=%00", 0, 400), ("?a=%zz", 0, 400), (&long, 0, 414), ("", 101, 431)] {
         assert_eq!(ask(query, fields).await, status, "{query:.9} {fields}");

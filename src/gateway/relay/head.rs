@@ -19,8 +19,10 @@ use super::Commitment;
 /// The provider's own request id goes under this name, because ours takes its place.
 pub const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
-/// What a provider is not told, besides the caller's credentials.
-const DROPPED: [HeaderName; 3] = [header::PROXY_AUTHORIZATION, header::EXPECT, header::TRANSFER_ENCODING];
+/// What a provider is not told, besides the caller's credentials. Cookies are what the caller was given for this host, and
+/// may be what it is known by to whoever stands before the gateway.
+const DROPPED: [HeaderName; 4] =
+    [header::PROXY_AUTHORIZATION, header::COOKIE, header::EXPECT, header::TRANSFER_ENCODING];
 
 /// Makes the caller's head the provider's: its target, its host, its credential, the body's length.
 ///

@@ -8,4 +8,4 @@ mod chunks; // a chunked body as it passes: extensions and trailers taken out
 mod bytes; // which bytes belong where
 
 pub use chunks::{ChunkFault, Chunks, Passed};
-pub use head::{BodyFraming, Fault, Head, HeadLimits, HeadScan, check_target};
+pub use head::{BodyFraming, Fault, Head, HeadLimits, HeadScan, check_target, takes_body};

@@ -270,7 +270,7 @@ fn split_at_space(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// RFC 9110 §9.1: methods are known or not, in upper case. Whether one fits its path is for the route to say.
-fn takes_body(method: &[u8]) -> Result<bool, Fault> {
+pub fn takes_body(method: &[u8]) -> Result<bool, Fault> {
     match method {
         b"POST" | b"PUT" | b"PATCH" | b"DELETE" | b"OPTIONS" => Ok(true),
         b"GET" | b"HEAD" => Ok(false),
