@@ -19,7 +19,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 use tokio::time::{Instant, timeout_at};
 
-use super::door::BrokenChunks;
+use super::door::{self, BrokenChunks};
 use super::pressure::Held;
 use super::refusal::Refusal;
 
@@ -79,7 +79,7 @@ async fn read_announced(
     limits: &Limits,
     mut held: Held<'_>,
 ) -> Result<Bytes, BodyError> {
-    let mut begun = None;
+    let mut begun = beginning(session, limits).await?;
     let is_stood_in = is_http1(session) && announced.is_some_and(|length| length > TAIL_KEPT_MAX);
     let mut body = BytesMut::new();
     loop {
@@ -110,9 +110,25 @@ async fn read_announced(
         body.extend_from_slice(&piece);
     }
     if !body.is_empty() && session.get_retry_buffer().is_none() {
-        stand_in(session).await?;
+        // Apart, so that those who wait for a body have no room for it.
+        Box::pin(stand_in(session)).await?;
     }
     Ok(body.freeze())
+}
+
+/// Waits for the beginning of a body that is not here yet: since when, if it had to be waited for.
+async fn beginning(session: &mut Session, limits: &Limits) -> Result<Option<Instant>, BodyError> {
+    let Some(mut came) = door::awaited(session) else { return Ok(None) };
+    let begun = Instant::now();
+    while timeout_at(limits.deadline(begun, came), door::gather(session)).await.is_err() {
+        // What came meanwhile may have put the end off.
+        let Some(still) = door::awaited(session) else { break };
+        if still == came {
+            return Err(BodyError::Refused(Refusal::BodyTimeout));
+        }
+        came = still;
+    }
+    Ok(Some(begun))
 }
 
 /// The retry buffer holds nothing of a large body: it was left out, or a chunked one has overflowed it. A request of one

@@ -74,6 +74,9 @@ enum Judged {
 }
 
 /// Judges a request, records the verdict and gives the answers that need no provider.
+///
+/// A request may wait long for its body: what is only said or done after that stands apart (`Box::pin`), so that it takes no
+/// room until then.
 pub async fn receive(
     gateway: &Gateway,
     session: &mut Session,
@@ -88,14 +91,15 @@ pub async fn receive(
     let dialect = dialect(&located);
     journey.dialect = Some(dialect);
     if let Ok(Route { target: Target::Hello | Target::Health, .. }) = located {
-        respond::answer(session, StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"), &request_id).await?;
+        let hello = Bytes::from_static(b"ok\n");
+        Box::pin(respond::answer(session, StatusCode::OK, "text/plain", hello, &request_id)).await?;
         return Ok(Reception::Answered);
     }
     let (account, mut entry) = match enter(gateway, &catalog, session.req_header(), arrival, dialect, &located) {
         Ok(entered) => entered,
         Err(barred) => {
             let barred = journey.barred.insert(barred);
-            respond::refuse(session, barred.refusal(), Some(dialect), &request_id).await?;
+            Box::pin(respond::refuse(session, barred.refusal(), Some(dialect), &request_id)).await?;
             return Ok(Reception::Answered);
         }
     };
@@ -104,7 +108,7 @@ pub async fn receive(
             match room.admit_to_forward(entry, catalog.prices.clone(), catalog.settings.audit).await {
                 Ok(admission) => Ok(Reception::Forward(Box::new(admission), plan)),
                 Err(refusal) => {
-                    respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
+                    Box::pin(respond::refuse(session, &refusal, Some(dialect), &request_id)).await?;
                     Ok(Reception::Answered)
                 }
             }
@@ -113,12 +117,12 @@ pub async fn receive(
             let admission = room.admit(entry, catalog.prices.clone());
             let receipt = Receipt::unused(Verdict::Pass, None, StatusCode::OK.as_u16(), Ended::Complete);
             admission.into_book().close(Receipt { response_bytes: body.len() as u64, ..receipt });
-            respond::answer(session, StatusCode::OK, JSON, body.into(), &request_id).await?;
+            Box::pin(respond::answer(session, StatusCode::OK, JSON, body.into(), &request_id)).await?;
             Ok(Reception::Answered)
         }
         Err(Stop::Refused(refusal)) => {
             entry.refuse(&refusal);
-            respond::refuse(session, &refusal, Some(dialect), &request_id).await?;
+            Box::pin(respond::refuse(session, &refusal, Some(dialect), &request_id)).await?;
             Ok(Reception::Answered)
         }
         Err(Stop::Gone(error)) => Err(error),
@@ -200,17 +204,12 @@ async fn judge(
             admit::look_in(account, catalog, Moment::of(entry.facts.started, entry.facts.started_at))?;
             let held = gateway.pressure.enter(gateway.requests(), &catalog.settings.overload)?;
             let (body, came) = read_body(catalog, account, session, entry, held).await?;
-            let (grant, ask) = ask_provider(catalog, account, entry, session.req_header(), &route, endpoint, &body)?;
-            let (body_bytes, price) = (entry.facts.request_bytes, entry.facts.price.as_deref());
-            let asked = admit::Asked { endpoint, ask: &ask, body_bytes, price };
-            let room = admit::hold(&grant, account, catalog, &gateway.journal, &asked, came)?;
-            let inspection = inspect(catalog, &mut entry.facts, &body)?;
-            let mut plan = plan(account, &grant, session.req_header(), &route, endpoint, &ask, &body, inspection)?;
-            repeats(account, &plan, catalog.settings.repeats)?;
+            let asked = Asked { endpoint, route: &route, head: session.req_header(), body: &body, came };
+            let (room, mut plan) = admit_asked(gateway, catalog, account, entry, &asked)?;
             let (turn, waited) = wait(session, account, catalog, &plan.provider, gateway.journal.metrics()).await?;
             plan.turn = turn;
             entry.facts.waited += waited;
-            Ok(Judged::Forward(room, Box::new(plan)))
+            Ok(Judged::Forward(room, plan))
         }
         Target::Models(dialect) => {
             let models = listed_models(account, entry, catalog, dialect);
@@ -233,6 +232,34 @@ async fn judge(
         Target::ResponsesSocket => Err(Refusal::WebsocketUnsupported.into()),
         Target::Hello | Target::Health => Err(Refusal::RouteUnknown.into()),
     }
+}
+
+/// What is asked of a provider, now that its body is there.
+struct Asked<'a> {
+    endpoint: Endpoint,
+    route: &'a Route<'a>,
+    head: &'a RequestHeader,
+    body: &'a Bytes,
+    came: Moment,
+}
+
+/// Steps 3 to 6, all that takes no waiting.
+fn admit_asked(
+    gateway: &Gateway,
+    catalog: &Catalog,
+    account: &Account,
+    entry: &mut Entry,
+    asked: &Asked<'_>,
+) -> Result<(Room, Box<Plan>), Refusal> {
+    let Asked { endpoint, route, head, body, came } = *asked;
+    let (grant, ask) = ask_provider(catalog, account, entry, head, route, endpoint, body)?;
+    let (body_bytes, price) = (entry.facts.request_bytes, entry.facts.price.as_deref());
+    let counted = admit::Asked { endpoint, ask: &ask, body_bytes, price };
+    let room = admit::hold(&grant, account, catalog, &gateway.journal, &counted, came)?;
+    let inspection = inspect(catalog, &mut entry.facts, body)?;
+    let plan = plan(account, &grant, head, route, endpoint, &ask, body, inspection)?;
+    repeats(account, &plan, catalog.settings.repeats)?;
+    Ok((room, Box::new(plan)))
 }
 
 /// Reads the body. Also: when it was there.

@@ -51,7 +51,8 @@ pub async fn wait(
     let _queued = metrics.queued(&provider.name);
     let lapsed = || credential.lapse_now();
     let watch = cut::watch(session, credential);
-    let stood = tokio::time::timeout(capacity.queue_time, stand(session, line, lapsed)).await;
+    // Apart, so that a request which never stands in line has no room for it.
+    let stood = Box::pin(tokio::time::timeout(capacity.queue_time, stand(session, line, lapsed))).await;
     drop(watch);
     match stood {
         Ok(Stood::Turn(turn)) => Ok((Some(turn), begun.elapsed())),

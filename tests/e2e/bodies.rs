@@ -174,3 +174,43 @@ async fn a_body_that_never_comes_whole_is_given_up() {
     assert_eq!(events[1]["reason"], "client_closed");
     assert_eq!(world.mock.totals().requests, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_drips_arrives_as_it_was_sent() {
+    let mut world = World::start().await;
+    let key = world.key("jane");
+    // Each piece is read by itself.
+    let pause = Duration::from_millis(60);
+    for length in [100, 1500, 3000, 9000] {
+        let body = body_of(length);
+        let chunks =
+            body.chunks(700).map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+        let chunked = [chunks.collect::<Vec<_>>().concat(), b"0;last=1\r\nx-trailer: y\r\n\r\n".to_vec()].concat();
+        let announced = format!("Content-Length: {length}");
+        for (framing, sent) in [(&*announced, &body), ("Transfer-Encoding: chunked", &chunked)] {
+            let mut stream = TcpStream::connect(world.gateway.edge).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            // The second shows that the first was read to its end and not further.
+            for connection in ["keep-alive", "close"] {
+                write!(
+                    stream,
+                    "POST /v1/chat/completions HTTP/1.1\r\nHost: kt\r\nAuthorization: Bearer {key}\r\n\
+                     Cookie: session={key}\r\nConnection: {connection}\r\n{framing}\r\n\r\n"
+                )
+                .unwrap();
+                for piece in sent.chunks(sent.len() / 4 + 1) {
+                    std::thread::sleep(pause);
+                    stream.write_all(piece).unwrap();
+                }
+            }
+            let answers = read_all(&mut stream);
+            assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{length}, {framing}: {answers}");
+            let seen = world.mock.requests();
+            assert!(
+                seen.iter().rev().take(2).all(|seen| seen.body == body),
+                "{length} bytes arrived changed: {framing}"
+            );
+            assert_eq!(seen.last().unwrap().header("cookie"), None, "the caller's cookies are for the gateway alone");
+        }
+    }
+}

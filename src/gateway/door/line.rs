@@ -31,6 +31,11 @@ use super::silence::{Silence, SilentProvider};
 
 /// What is read at once. Most requests' heads fit, with the beginning of the body.
 const READ_BYTES: usize = 4096;
+/// When so much of a body is here, or all of it, Pingora may read it: before it waits, it sets a buffer aside for as much as
+/// was announced.
+const WORTH_A_BUFFER: usize = 2048;
+/// How a chunked body mostly ends.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 /// What an HTTP/2 client says first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a client may send ahead of the answer to its last request. No client in use sends anything.
@@ -52,6 +57,8 @@ pub struct Line {
     alarm: Alarm,
     gathered: Gathered,
     patience: Patience,
+    /// Of a chunked body that is awaited: how far it has been looked at, and what it was there.
+    looked: Option<Box<(usize, Chunks)>>,
 }
 
 /// A connection that is closed while its client is still sending.
@@ -95,7 +102,18 @@ impl Line {
             alarm: Alarm::default(),
             gathered: Gathered::default(),
             patience: Patience::new(pace),
+            looked: None,
         }
+    }
+
+    /// How much of the body is here, if more of it should be before it is read.
+    pub fn awaits(&self) -> Option<usize> {
+        let whole = match &self.body {
+            Body::Length(length) => self.ahead.len() as u64 >= *length,
+            Body::Chunked(_) => self.ahead.ends_with(LAST_CHUNK),
+            Body::Through => true,
+        };
+        (!whole && !self.ended && self.ahead.len() < WORTH_A_BUFFER).then_some(self.ahead.len())
     }
 
     /// Where the request under way says how long its provider may be silent.
@@ -188,6 +206,7 @@ impl Line {
     /// The head's own bytes, after which its body comes from this connection.
     fn hand_on(&mut self, head: &Head) -> BytesMut {
         self.silence.is_over();
+        self.looked = None;
         self.body = match head.body {
             BodyFraming::Length(0) => Body::Through,
             BodyFraming::Length(length) => Body::Length(length),
@@ -269,6 +288,30 @@ impl Line {
         }
     }
 
+    /// Keeps what comes of the body until reading it is worth while, and says so. Whatever is wrong shows when it is read.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) {
+        while self.awaits().is_some() && !self.has_last_chunk() {
+            let mut room = [MaybeUninit::uninit(); READ_BYTES];
+            let mut piece = ReadBuf::uninit(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut piece) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() => self.ahead.extend_from_slice(piece.filled()),
+                Poll::Ready(_) => self.ended = true,
+            }
+        }
+        self.looked = None;
+        self.silence.gather(false);
+    }
+
+    /// Whether the last chunk is here, or one that is broken. Looks at each byte once.
+    fn has_last_chunk(&mut self) -> bool {
+        let Body::Chunked(chunks) = &self.body else { return false };
+        let (looked, chunks) = &mut **self.looked.get_or_insert_with(|| Box::new((0, chunks.clone())));
+        let mut piece = self.ahead[*looked..].to_vec();
+        *looked = self.ahead.len();
+        chunks.pass(&mut piece).is_err() || chunks.has_ended()
+    }
+
     /// Between the end of a request and that of its answer: whether the client is still there. What it sends is kept
     /// for later.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -312,6 +355,10 @@ fn broken(_: ChunkFault) -> io::Error {
 impl AsyncRead for Line {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.silence.gathers() {
+            this.poll_gather(cx);
+            return Poll::Pending;
+        }
         match this.body {
             Body::Length(_) | Body::Chunked(_) if !this.ended => this.poll_body(cx, buf),
             _ => this.poll_gone(cx),

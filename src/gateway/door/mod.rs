@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -271,6 +272,33 @@ pub fn refusal(fault: Fault, limits: &HeadLimits) -> Refusal {
 pub fn silence(session: &Session) -> Option<Silence> {
     let line = session.stream()?.as_ref().as_any().downcast_ref::<Line>()?;
     Some(line.silence())
+}
+
+/// Waits until some of a body is here, without any of Pingora's buffers. At once where it is, and over HTTP/2.
+pub async fn gather(session: &mut Session) {
+    /// Whoever waits no longer may read.
+    struct Over(Silence);
+    impl Drop for Over {
+        fn drop(&mut self) {
+            self.0.gather(false);
+        }
+    }
+    let (Some(_), Some(silence)) = (awaited(session), silence(session)) else { return };
+    let ServerSession::H1(http1) = session.downstream_session.as_mut() else { return };
+    silence.gather(true);
+    let over = Over(silence);
+    // It reads a byte, for which the connection gathers all it gets, and is never given one.
+    let mut read = pin!(http1.idle());
+    let gathered = |cx: &mut Context<'_>| match read.as_mut().poll(cx) {
+        Poll::Pending if over.0.gathers() => Poll::Pending,
+        _ => Poll::Ready(()),
+    };
+    poll_fn(gathered).await;
+}
+
+/// How much of a body is here for whose beginning it is to be waited.
+pub fn awaited(session: &Session) -> Option<usize> {
+    session.stream()?.as_ref().as_any().downcast_ref::<Line>()?.awaits()
 }
 
 /// In which dialect to refuse: what the part of the head that could be read suggests.

@@ -24,6 +24,8 @@ struct Until {
     due: AtomicU64,
     /// What is gathered of the answer must not go out any more.
     withdrawn: AtomicBool,
+    /// The connection is asked to gather some of the body before anybody reads it.
+    gathers: AtomicBool,
 }
 
 /// The provider has said nothing for too long.
@@ -33,7 +35,8 @@ pub struct SilentProvider;
 impl Silence {
     pub fn new() -> Self {
         let (base, base_millis) = (Instant::now(), coarse_millis());
-        Self(Arc::new(Until { base, base_millis, due: AtomicU64::new(0), withdrawn: AtomicBool::new(false) }))
+        let (due, withdrawn, gathers) = Default::default();
+        Self(Arc::new(Until { base, base_millis, due, withdrawn, gathers }))
     }
 
     /// From now on the provider has this long.
@@ -54,6 +57,15 @@ impl Silence {
 
     pub fn is_withdrawn(&self) -> bool {
         self.0.withdrawn.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection gathers of the body what comes, and hands on nothing. It says itself when that is over.
+    pub fn gather(&self, begins: bool) {
+        self.0.gathers.store(begins, Ordering::Relaxed);
+    }
+
+    pub fn gathers(&self) -> bool {
+        self.0.gathers.load(Ordering::Relaxed)
     }
 
     /// Until when the provider has to say something, if anybody waits for it.
