@@ -49,8 +49,11 @@ fn install() {
     for library in ["pingora", "pingora_core", "pingora_proxy", "pingora_http", "h2", "hyper"] {
         log.filter_module(library, LevelFilter::Info);
     }
-    // It warns of what strangers do, who could fill the log with it.
+    // They tell of what strangers do, who could fill the log with it: greetings that fail, and those of HTTP/2 that end
+    // early or ask for nothing sound.
     log.filter_module("rustls", LevelFilter::Error);
+    log.filter_module("pingora_core::apps", LevelFilter::Off);
+    log.filter_module("pingora_core::protocols::http::v2::server", LevelFilter::Off);
     log.format(|out, record| {
         let time = Timestamp::from(std::time::SystemTime::now());
         match JSON.load(Ordering::Relaxed) {

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use keeptrusts::domain::{KeyKind, KeyText};
 use serde_json::json;
 
 use crate::harness::{Answer, World, chat_body, messages_body};
@@ -228,4 +229,65 @@ async fn more_body_than_announced_is_judged_as_a_request_of_its_own() {
     assert_eq!(statuses.len(), 2, "{answer}");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("HTTP/1.1 401"), "{answer}");
     assert_eq!(world.mock.totals().requests, 1);
+}
+
+/// How often the threads have run that the databases are used from: each connection has one, and runs each statement there
+/// (`control/store/sqlite/worker.rs`). A thread that waits has given up its place once more than before.
+fn runs_of_the_store(world: &World) -> Vec<(String, u64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", world.gateway.pid())).unwrap();
+    let mut runs = Vec::new();
+    for task in tasks {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let name = field("Name:").unwrap_or_default();
+        if ["store-keys", "usage-write", "usage-read"].contains(&name) {
+            runs.push((name.to_owned(), field("voluntary_ctxt_switches:").unwrap().parse().unwrap()));
+        }
+    }
+    runs.sort();
+    runs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_nobody_issued_cause_no_statement_no_event_and_no_flood() {
+    const KEYS: usize = 20_000;
+    let mut world = World::start().await;
+    let idle = runs_of_the_store(&world);
+    assert_eq!(idle.len(), 3, "{idle:?}");
+    world.key("jane");
+    // What has been asked of them shows.
+    crate::harness::eventually(|| (runs_of_the_store(&world)[0] > idle[0]).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (before, lines) = (runs_of_the_store(&world), world.gateway.log().lines().count());
+
+    let mut number = 0u64;
+    let mut stranger = || {
+        let fill = |pool: &mut [u8]| {
+            number += 1;
+            // Any digits do, as long as no two keys have the same.
+            pool.iter_mut().zip(format!("{number:064}").bytes()).for_each(|(byte, digit)| *byte = digit);
+            pool.rotate_right(20);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        KeyText::mint(KeyKind::Access, fill).unwrap().expose().to_owned()
+    };
+    let mut stream = TcpStream::connect(world.gateway.edge).unwrap();
+    for _ in 0..KEYS / 20 {
+        let ask = |key: String| format!("GET /v1/models HTTP/1.1\r\nHost: kt\r\nAuthorization: Bearer {key}\r\n\r\n");
+        let asked: String = (0..20).map(|_| ask(stranger())).collect();
+        stream.write_all(asked.as_bytes()).unwrap();
+        let (mut heard, mut room) = (String::new(), [0; 16 * 1024]);
+        while heard.matches("HTTP/1.1 4").count() < 20 || !heard.ends_with('}') {
+            let length = stream.read(&mut room).unwrap();
+            assert!(length > 0, "{heard}");
+            heard += std::str::from_utf8(&room[..length]).unwrap();
+        }
+    }
+    assert_eq!(runs_of_the_store(&world), before);
+    let refused = |code: &str| world.metric(&format!("keeptrusts_refusals_total{{code=\"{code}\""));
+    assert_eq!(refused("key_unknown") + refused("too_many_failures"), KEYS as f64, "{}", world.gateway.scrape());
+    // The first beyond what an address may fail is named, once.
+    let log = world.gateway.log();
+    assert_eq!(log.lines().count(), lines + 1, "{log}");
+    assert_eq!(world.events().len(), 0);
 }
