@@ -203,14 +203,16 @@ async fn a_new_program_that_hangs_is_ended_when_it_has_not_served_for_five_minut
 }
 
 /// A world with a stream of so many tokens, in which a program has taken over that hangs, and that process.
-async fn hanging(tokens: u32) -> (World, tokio::task::JoinHandle<Answer>, u32) {
+async fn hanging(tokens: u32) -> (World, tokio::task::JoinHandle<String>, u32) {
     let mut world = world_of(tokens).await;
     world.gateway.stop();
     let program = world.config().with_file_name("kt");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kt"), &program).unwrap();
     world.gateway = Gateway::start_as(&program, &world.config(), &world.data_dir()).await;
     let key = world.key("jane");
-    let stream = tokio::spawn(world.chat(&key, true).send());
+    // Other clients here do not wait for minutes.
+    let mut asked = Slow::begin(&world, &key, &chat_body("gpt-4o-mini", true).to_string()).await;
+    let stream = tokio::spawn(async move { asked.end().await });
     streaming(&world, 1).await;
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, HANGS).unwrap();
@@ -226,13 +228,13 @@ async fn hanging(tokens: u32) -> (World, tokio::task::JoinHandle<Answer>, u32) {
 }
 
 /// Sees that the old process has given up its successor and ended with an error, and that nothing is lost.
-async fn ended_for_want_of(heir: u32, world: &mut World, stream: tokio::task::JoinHandle<Answer>, patience: Duration) {
+async fn ended_for_want_of(heir: u32, world: &mut World, stream: tokio::task::JoinHandle<String>, patience: Duration) {
     let gateway = &mut world.gateway;
     let (_, well) = tokio::task::block_in_place(|| gateway.wait(patience));
     assert!(!well, "the service manager has to start it again");
     assert!(gateway.log().contains(&format!("process {heir} did not come to serve")), "{}", gateway.log());
     gone(heir).await;
-    assert!(!stream.await.unwrap().text().ends_with("data: [DONE]\n\n"), "nobody could revoke its key any more");
+    assert!(!stream.await.unwrap().contains("[DONE]"), "nobody could revoke its key any more");
     restarted(world).await;
     let end = &world.events_after(2).await[1];
     assert_eq!(end["ended"], "shutdown", "{end}");
@@ -405,13 +407,13 @@ async fn a_slow_body_of_a_limited_key_is_admitted_by_the_new_process() {
 }
 
 /// A request whose body comes in two pieces.
-struct Slow<'a> {
+struct Slow {
     stream: tokio::net::TcpStream,
-    rest: &'a str,
+    rest: String,
 }
 
-impl<'a> Slow<'a> {
-    async fn begin(world: &World, key: &str, body: &'a str) -> Self {
+impl Slow {
+    async fn begin(world: &World, key: &str, body: &str) -> Self {
         let (first, rest) = body.split_at(10);
         let mut stream = tokio::net::TcpStream::connect(world.gateway.edge).await.unwrap();
         let head = format!(
@@ -420,14 +422,14 @@ impl<'a> Slow<'a> {
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        Self { stream, rest }
+        Self { stream, rest: rest.to_owned() }
     }
 
-    /// Sends the rest and returns the answer.
+    /// Sends the rest and returns the answer, as far as it came.
     async fn end(&mut self) -> String {
         self.stream.write_all(self.rest.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        self.stream.read_to_end(&mut answer).await.unwrap();
+        let _ = self.stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).unwrap()
     }
 }
