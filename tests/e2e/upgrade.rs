@@ -184,7 +184,7 @@ sh -c 'trap "" TERM
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_program_that_hangs_is_ended_by_a_second_signal() {
-    let (mut world, stream, heir) = hanging(2000).await;
+    let (mut world, stream, heir) = hanging(Duration::from_millis(20)).await;
     world.gateway.terminate();
     eventually(|| world.gateway.log().contains("stopping, as soon as process").then_some(())).await;
     assert!(world.gateway.is_running() && is_alive(heir) && !stream.is_finished(), "the first asks, and is not obeyed");
@@ -195,16 +195,17 @@ async fn a_new_program_that_hangs_is_ended_by_a_second_signal() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it takes five minutes"]
 async fn a_new_program_that_hangs_is_ended_when_it_has_not_served_for_five_minutes() {
-    let (mut world, stream, heir) = hanging(100_000).await;
+    // Slow enough that it stays within what it holds of limits: nobody would grant it more.
+    let (mut world, stream, heir) = hanging(Duration::from_millis(500)).await;
     let begun = Instant::now();
     ended_for_want_of(heir, &mut world, stream, Duration::from_secs(320)).await;
     println!("it ended after {:?}", begun.elapsed());
     assert!(begun.elapsed() > Duration::from_secs(295));
 }
 
-/// A world with a stream of so many tokens, in which a program has taken over that hangs, and that process.
-async fn hanging(tokens: u32) -> (World, tokio::task::JoinHandle<String>, u32) {
-    let mut world = world_of(tokens).await;
+/// A world with a stream of 2 000 tokens, one each `interval`, in which a program has taken over that hangs, and that process.
+async fn hanging(interval: Duration) -> (World, tokio::task::JoinHandle<String>, u32) {
+    let mut world = World::with(|setup| (setup.mock.interval, setup.mock.tokens) = (interval, 2000)).await;
     world.gateway.stop();
     let program = world.config().with_file_name("kt");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kt"), &program).unwrap();
