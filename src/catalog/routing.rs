@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use wildmatch::WildMatch;
-
+use crate::domain::Pattern;
 use crate::protocol::Dialect;
 use crate::providers::{Kind, Provider};
 
@@ -20,7 +19,7 @@ pub struct Routing {
 pub struct ModelRule {
     /// The model's name as clients write it; `*` stands for any characters.
     pub name: String,
-    pub matches: WildMatch,
+    pub matches: Pattern,
     /// The name the provider is asked for instead: the rule is an alias.
     pub serves: Option<Arc<str>>,
     pub providers: Vec<Arc<Provider>>,
@@ -47,7 +46,7 @@ pub enum NoChoice {
 
 impl ModelRule {
     pub fn new(name: &str, serves: Option<&str>, providers: Vec<Arc<Provider>>) -> Self {
-        Self { name: name.into(), matches: WildMatch::new(name), serves: serves.map(Into::into), providers }
+        Self { name: name.into(), matches: Pattern::new(name), serves: serves.map(Into::into), providers }
     }
 
     /// Whether the rule stands for exactly one model.

@@ -49,7 +49,18 @@ pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
 
 /// A text in which `*` stands for any characters and `?` for one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pattern(WildMatch);
+pub struct Pattern {
+    pattern: WildMatch,
+    plain: Option<Plain>,
+}
+
+/// What most patterns come to. It is asked several times of every request, and a tenth of the general search.
+#[derive(Clone, Debug, PartialEq)]
+struct Plain {
+    start: Box<str>,
+    /// Whether anything may stand behind it.
+    is_open: bool,
+}
 
 /// An address range such as `10.0.0.0/8`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,11 +159,22 @@ impl Pattern {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(PermissionError::PatternCharacter);
         }
-        Ok(Self(WildMatch::new(text)))
+        Ok(Self::new(text))
+    }
+
+    /// The same of a text that has been checked otherwise.
+    pub fn new(text: &str) -> Self {
+        let (start, is_open) = text.strip_suffix('*').map_or((text, false), |start| (start, true));
+        let plain = (!start.contains(['*', '?'])).then(|| Plain { start: start.into(), is_open });
+        Self { pattern: WildMatch::new(text), plain }
     }
 
     pub fn matches(&self, text: &str) -> bool {
-        self.0.matches(text)
+        match &self.plain {
+            Some(Plain { start, is_open: true }) => text.starts_with(&**start),
+            Some(Plain { start, is_open: false }) => text == &**start,
+            None => self.pattern.matches(text),
+        }
     }
 }
 
@@ -173,7 +195,7 @@ impl Network {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.pattern.fmt(f)
     }
 }
 
@@ -218,6 +240,8 @@ serde_as_text!(Network);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn permissions(json: &str) -> Permissions {
@@ -261,5 +285,12 @@ mod tests {
         assert_eq!(Pattern::parse(""), Err(PermissionError::PatternEmpty));
         assert_eq!(Pattern::parse("gpt 4"), Err(PermissionError::PatternCharacter));
         assert!(serde_json::from_str::<Permissions>(r#"{"model":["x"]}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn plain_patterns_match_as_the_general_search_does(pattern in "[ab*?é]{0,6}", text in "[abé]{0,6}") {
+            prop_assert_eq!(Pattern::new(&pattern).matches(&text), WildMatch::new(&pattern).matches(&text));
+        }
     }
 }
