@@ -2,11 +2,12 @@
 //! from. It runs for every event of every request, so nothing is allocated for one.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::Timestamp;
+use crate::domain::{ServiceTier, Timestamp};
 use crate::policy::Hit;
 
 use super::event::{EventUsage, Phase, SCHEMA};
@@ -202,12 +203,63 @@ impl Object<'_> {
         self.out.push(b'"');
     }
 
-    fn address(&mut self, address: Option<&std::net::IpAddr>) {
+    fn address(&mut self, address: Option<&IpAddr>) {
         match address {
+            // Most are of this kind, and formatting takes as long as a tenth of the event.
+            Some(IpAddr::V4(address)) => {
+                for (place, octet) in address.octets().into_iter().enumerate() {
+                    self.out.push(if place == 0 { b'"' } else { b'.' });
+                    self.number(octet);
+                }
+                self.out.push(b'"');
+            }
             // Writing to a vector cannot fail.
             Some(address) => _ = write!(self.out, "\"{address}\""),
             None => self.null(),
         }
+    }
+
+    fn usage(&mut self, usage: &EventUsage) {
+        let EventUsage {
+            input,
+            cache_read,
+            cache_write,
+            cache_write_long,
+            output,
+            reasoning,
+            input_audio,
+            input_image,
+            output_audio,
+            output_image,
+            web_searches,
+            tier,
+            source,
+            complete,
+        } = *usage;
+        self.out.extend_from_slice(b"{\"input\":");
+        self.number(input);
+        self.name("cache_read").number(cache_read);
+        self.name("cache_write").number(cache_write);
+        self.name("cache_write_long").number(cache_write_long);
+        self.name("output").number(output);
+        self.name("reasoning").number(reasoning);
+        for (name, number) in [
+            ("input_audio", input_audio),
+            ("input_image", input_image),
+            ("output_audio", output_audio),
+            ("output_image", output_image),
+            ("web_searches", web_searches),
+        ] {
+            if number != 0 {
+                self.name(name).number(number);
+            }
+        }
+        if tier != ServiceTier::Standard {
+            self.name("tier").word(tier.label());
+        }
+        self.name("source").word(source.label());
+        self.name("complete").word_of(complete);
+        self.out.push(b'}');
     }
 
     fn hits(&mut self, hits: &[Hit]) {
@@ -245,9 +297,8 @@ impl Object<'_> {
             return;
         };
         self.name("response_bytes").number(closing.response_bytes);
-        // Numbers and words only: nothing is allocated, and writing to a vector cannot fail.
-        let _ = serde_json::to_writer(&mut *self.name("usage").out, &EventUsage::from(&closing.usage));
-        // Rarely there; their names are written like any text.
+        self.name("usage").usage(&EventUsage::from(&closing.usage));
+        // Rarely there; their names are written like any text, and writing to a vector cannot fail.
         if !closing.advisors.is_empty() {
             let _ = serde_json::to_writer(&mut *self.name("advisors").out, &closing.advisors);
         }
@@ -411,6 +462,39 @@ pub(super) mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_usage_and_address_are_written_as_they_are_read(
+            numbers in prop::collection::vec(prop_oneof![Just(0), any::<u64>()], 11),
+            tier in prop::sample::select(vec![ServiceTier::Standard, ServiceTier::Flex, ServiceTier::Batch, ServiceTier::Fast]),
+            source in prop::sample::select(UsageSource::ALL.to_vec()),
+            complete in any::<bool>(),
+            address in any::<IpAddr>(),
+        ) {
+            let number = |place: usize| numbers[place];
+            let usage = EventUsage {
+                input: number(0),
+                cache_read: number(1),
+                cache_write: number(2),
+                cache_write_long: number(3),
+                output: number(4),
+                reasoning: number(5),
+                input_audio: number(6),
+                input_image: number(7),
+                output_audio: number(8),
+                output_image: number(9),
+                web_searches: number(10),
+                tier,
+                source,
+                complete,
+            };
+            let (mut json, mut writer) = (Vec::new(), EventWriter::new("edge-1"));
+            let mut object = Object { out: &mut json, writer: &mut writer };
+            object.usage(&usage);
+            object.address(Some(&address));
+            let expected = serde_json::to_string(&usage).unwrap() + &serde_json::to_string(&address).unwrap();
+            prop_assert_eq!(String::from_utf8(json).unwrap(), expected);
+        }
+
         #[test]
         fn any_text_and_any_time_are_written_as_serde_json_writes_them(
             text in any::<String>(),
